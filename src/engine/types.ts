@@ -1,0 +1,108 @@
+import type { KafkaRecord } from '../record.js'
+
+/** Identifies a partition of a topic. */
+export interface TopicPartition {
+  readonly topic: string
+  readonly partition: number
+}
+
+/** A commit offset of one partition: everything below `offset` is completed. */
+export interface OffsetCommit extends TopicPartition {
+  readonly offset: number
+  /** Leader epoch of the last record below `offset`, −1 where unknown. */
+  readonly leaderEpoch: number
+}
+
+/** What the group holds for a partition; `offset` is −1 where it never committed. */
+export interface CommittedOffset extends TopicPartition {
+  readonly offset: number
+}
+
+/**
+ * Something that the group decided.
+ *
+ * `assigned` and `revoked` must be answered through the source, in order; until then the client keeps all of this
+ * member's partitions still. `lost` means that others may own the partitions already: no waiting, no commit.
+ */
+export interface RebalanceEvent {
+  readonly type: 'assigned' | 'revoked' | 'lost'
+  readonly partitions: readonly TopicPartition[]
+}
+
+/** The end of a partition was reached: `offset` is the next one that will be written there. */
+export interface PartitionEnd extends TopicPartition {
+  readonly offset: number
+}
+
+/** What one poll brought. Ends are reported beside the records and hold after them. */
+export interface Batch {
+  readonly records: readonly KafkaRecord[]
+  readonly ends: readonly PartitionEnd[]
+}
+
+/** Where records come from and offsets go to: one member of one consumer group. */
+export interface Source {
+  /**
+   * Fetches at most `max` records, waiting up to `timeoutMs` for the first. Also serves rebalances and commit
+   * acknowledgements: neither arrives while nobody polls. Never called while another poll is under way.
+   */
+  poll (max: number, timeoutMs: number): Promise<Batch>
+  /** The oldest rebalance event that was not taken yet. */
+  takeEvent (): RebalanceEvent | undefined
+  /** Reads the group's offsets for partitions that were just assigned. */
+  committed (partitions: readonly TopicPartition[]): Promise<CommittedOffset[]>
+  /** Answers `assigned`. An offset of −1 starts where the reset policy says. Empty lists are answered too. */
+  assign (partitions: readonly CommittedOffset[]): void
+  /** Answers `revoked` or `lost`. */
+  unassign (partitions: readonly TopicPartition[]): void
+  pause (partitions: readonly TopicPartition[]): void
+  resume (partitions: readonly TopicPartition[]): void
+  /** Resolves when the broker has acknowledged the commit. Only a running `poll` brings that about. */
+  commit (offsets: readonly OffsetCommit[]): Promise<void>
+  /** Leaves the group. What the group still takes back arrives as `revoked` events through `poll`. */
+  leave (): void
+  /** True once the group has taken everything back. */
+  readonly left: boolean
+}
+
+/** A commit that failed, as far as the engine must tell failures apart. */
+export class CommitError extends Error {
+  /** `lost`: the group has gone on without this member, so the partitions are no longer its own. */
+  readonly kind: 'retriable' | 'lost'
+  constructor (kind: 'retriable' | 'lost', message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = 'CommitError'
+    this.kind = kind
+  }
+}
+
+/** What a handler is told about the attempt it makes. */
+export interface Attempt {
+  /** 1 for the first. */
+  readonly attempt: number
+  /** Aborted when the time limit has passed, or when the partition must be given up. */
+  readonly signal: AbortSignal
+}
+
+/** Does the work. A resolved (or no) promise completes the record; a rejected one is a failed attempt. */
+export type Handler = (record: KafkaRecord, attempt: Attempt) => Promise<unknown> | unknown
+
+/** A record that used up its attempts, and why. */
+export interface DeadLetter {
+  readonly record: KafkaRecord
+  readonly attempts: number
+  readonly error: Error
+}
+
+/** Where dead letters go. Resolves once the broker has acknowledged the record with acks=all. */
+export type Sink = (letter: DeadLetter) => Promise<void>
+
+/** Time and chance, so that tests decide both. */
+export interface Clock {
+  /** Monotonic, in milliseconds. */
+  now (): number
+  /** Calls `fn` once after `delayMs`; the returned function cancels it. */
+  schedule (delayMs: number, fn: () => void): () => void
+  /** In [0, 1). */
+  random (): number
+}
