@@ -1,0 +1,92 @@
+/** What the whole process is configured with. Types only; `loadConfig` makes the one frozen value. */
+
+/** librdkafka properties, by their librdkafka names. Never holds `undefined`: the client would send the word. */
+export type ClientProperties = Readonly<Record<string, string | number | boolean>>
+
+export interface Config {
+  readonly http: HttpConfig
+  /** A pino level. */
+  readonly logLevel: string
+  /** How long a close may take altogether before the process gives up waiting. */
+  readonly shutdownTimeoutMs: number
+  readonly kafka: {
+    /** True where no cluster was named: an in-memory broker starts in this process. */
+    readonly embedded: boolean
+    /** Common to all clients: `bootstrap.servers` (absent when embedded), `client.id`, security, and what the properties file adds. */
+    readonly client: ClientProperties
+  }
+  readonly producer: ProducerConfig
+  /** `null`: this process only produces. */
+  readonly consumer: ConsumerConfig | null
+}
+
+export interface HttpConfig {
+  readonly host: string
+  /** 0: any free port. */
+  readonly port: number
+  readonly bodyLimitBytes: number
+  readonly requestTimeoutMs: number
+  /** Lower-case names accepted in Host and Origin besides loopback names and IP addresses; `*` accepts any. */
+  readonly allowedHosts: readonly string[]
+  /** `loopback`: nobody outside this machine can call. `off`: somebody chose to accept unauthenticated callers. */
+  readonly auth: 'off' | 'loopback'
+}
+
+export interface ProducerConfig {
+  /** Where the route without a topic sends; `null` where none is known. */
+  readonly topic: string | null
+  /** Producer-only properties that the properties file adds. */
+  readonly client: ClientProperties
+  readonly lingerMs: number
+  readonly compression: string
+  readonly messageMaxBytes: number
+  readonly queueMaxRecords: number
+  readonly queueMaxBytes: number
+  readonly deliveryTimeoutMs: number
+  readonly allowAutoCreateTopics: boolean
+}
+
+export interface ConsumerConfig {
+  readonly groupId: string
+  /** At least one. A name that begins with `^` is a pattern (POSIX extended). */
+  readonly topics: readonly string[]
+  /** Consumer-only properties that the properties file adds. */
+  readonly client: ClientProperties
+  readonly groupProtocol: 'classic' | 'consumer'
+  readonly assignmentStrategy: 'cooperative-sticky' | 'range' | 'roundrobin'
+  /** `error` is what librdkafka calls Kafka's `none`. */
+  readonly autoOffsetReset: 'earliest' | 'latest' | 'error'
+  readonly isolationLevel: 'read_committed' | 'read_uncommitted'
+  readonly sessionTimeoutMs: number
+  readonly maxPollIntervalMs: number
+  readonly maxInFlight: number
+  readonly maxRecordsBeforeCommit: number
+  readonly commitIntervalMs: number
+  readonly order: 'unordered' | 'key' | 'partition'
+  /** Per partition. */
+  readonly windowMaxRecords: number
+  /** Per partition. */
+  readonly windowMaxBytes: number
+  readonly drainTimeoutMs: number
+  /** `log`, or the absolute path of a module. */
+  readonly handler: string
+  readonly handlerTimeoutMs: number
+  readonly handlerGraceMs: number
+  readonly maxAbandoned: number
+  readonly retry: {
+    /** Attempts altogether: 1 means that nothing is tried again. */
+    readonly maxAttempts: number
+    readonly backoffMs: number
+    readonly backoffMaxMs: number
+  }
+  readonly deadLetterTopic: DeadLetterTarget
+}
+
+/**
+ * Where a record goes that used up its attempts: one topic for all, its own topic's name with a suffix, or nowhere
+ * (then its partition stands still, or the record is passed over).
+ */
+export type DeadLetterTarget =
+  | { readonly kind: 'topic', readonly name: string }
+  | { readonly kind: 'suffix', readonly suffix: '.dlq' }
+  | { readonly kind: 'off', readonly then: 'block' | 'skip' }
