@@ -1,0 +1,35 @@
+/** How often and how patiently a failing record is tried again. */
+export interface RetryPolicy {
+  /** Attempts in all, the first included. 1: no retry. */
+  readonly maxAttempts: number
+  /** Upper bound of the wait before the second attempt; it doubles with each further one. */
+  readonly backoffMs: number
+  /** What the doubling stops at. */
+  readonly backoffMaxMs: number
+}
+
+/** Milliseconds to wait before the next attempt, or `null`: there is none. */
+export type RetryDelay = number | null
+
+/** A wait that a handler asks for is honoured up to this, so that a slip in its unit cannot hold a key for ever. */
+const ASKED_DELAY_MAX_MS = 24 * 60 * 60 * 1000
+
+/**
+ * Decides what becomes of a record whose attempt failed.
+ *
+ * Exponential backoff with full jitter: a wait drawn from [0, min(max, base · 2^(attempt − 1))), which spreads retries
+ * better than a jitter around a fixed wait. An error with `retriable: false` is not worth another attempt; one with
+ * `retryAfterMs` says how long to wait, at least.
+ *
+ * Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+ *
+ * @param attempt the one that failed, from 1
+ * @param random in [0, 1)
+ */
+export function retryDelay (policy: RetryPolicy, attempt: number, error: unknown, random: number): RetryDelay {
+  const { retriable, retryAfterMs } = (error ?? {}) as { retriable?: unknown, retryAfterMs?: unknown }
+  if (retriable === false || attempt >= policy.maxAttempts) return null
+  const backoff = random * Math.min(policy.backoffMaxMs, policy.backoffMs * 2 ** (attempt - 1))
+  const asked = typeof retryAfterMs === 'number' && retryAfterMs > 0 ? Math.min(retryAfterMs, ASKED_DELAY_MAX_MS) : 0
+  return Math.max(backoff, asked)
+}
