@@ -1,0 +1,195 @@
+import Type from 'typebox'
+
+// Beyond JSON Schema's own words a variable has:
+//   wants      what a wrong value is told, where the limits do not say it
+//   whenUnset  what applies where there is no default, for the table in docs/configuration.md
+//   secret     never shown
+//   anyCase    lower-cased before it is checked
+// `description` is what the table shows.
+
+const DAY_MS = 86_400_000
+const INT32_MAX = 2_147_483_647
+
+const topicPattern = '^(?!\\.{1,2}$)(?!__)[A-Za-z0-9._-]{1,249}$'
+// _schemas belongs to the schema registry. Reading it is harmless, writing to it is not.
+const writtenTopicPattern = '^(?!\\.{1,2}$)(?!__)(?!_schemas$)[A-Za-z0-9._-]{1,249}$'
+const topicWants = '1 to 249 of A-Z a-z 0-9 . _ -, not . or .., and not beginning with __'
+const writtenTopicWants = `${topicWants} (nor _schemas)`
+
+/** What one literal entry of KAFKA_TOPIC must look like. */
+export const literalTopic = { pattern: new RegExp(topicPattern), wants: topicWants } as const
+
+const printable = '^[^\\p{Cc}]{1,255}$'
+const printableWants = '1 to 255 characters, none of them a control character'
+
+const milliseconds = (description: string, byDefault: number, minimum = 1, maximum = DAY_MS) =>
+  Type.Integer({ description, default: byDefault, minimum, maximum })
+
+const oneOf = <const Values extends [string, ...string[]]>(description: string, byDefault: Values[number], values: Values) =>
+  Type.Enum(values, { description, default: byDefault })
+
+const location = (description: string) => Type.Optional(Type.String({ description, whenUnset: 'none' }))
+
+const server = {
+  HOST: Type.String({
+    description: 'Address to listen on. An address that others can reach needs `AUTH`',
+    default: '127.0.0.1',
+    pattern: '^[A-Za-z0-9._:%-]{1,253}$',
+    wants: 'an IP address or a host name'
+  }),
+  PORT: Type.Integer({ description: 'Port to listen on; 0 takes any free one', default: 3000, minimum: 0, maximum: 65535 }),
+  LOG_LEVEL: oneOf('What is logged, and everything more severe', 'info', ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']),
+  BODY_LIMIT_BYTES: Type.Integer({
+    description: 'Largest request body; above it the answer is 413', default: 1_048_576, minimum: 1, maximum: 104_857_600
+  }),
+  REQUEST_TIMEOUT_MS: milliseconds('How long a request waits for its records to be acknowledged', 30_000, 1, 3_600_000),
+  SHUTDOWN_TIMEOUT_MS: milliseconds('How long a shutdown may take altogether', 30_000),
+  AUTH: Type.Optional(Type.Enum(['off'], {
+    description: '`off` accepts unauthenticated callers on any address',
+    whenUnset: 'none: `HOST` must be a loopback address'
+  })),
+  ALLOWED_HOSTS: Type.Optional(Type.String({
+    description: 'Host names (a comma list) accepted in `Host` and `Origin` when authentication is off, besides loopback names and IP addresses; `*` accepts any',
+    whenUnset: 'none'
+  }))
+}
+
+const kafka = {
+  KAFKA_BOOTSTRAP_SERVERS: Type.Optional(Type.String({
+    description: 'Brokers to begin with, a comma list of `host:port`',
+    whenUnset: 'an embedded broker, in memory, for trying things out'
+  })),
+  KAFKA_CLIENT_ID: Type.String({
+    description: 'Name under which the brokers log this process', default: 'sluice', pattern: printable, wants: printableWants
+  }),
+  KAFKA_SECURITY_PROTOCOL: Type.Enum(['plaintext', 'ssl', 'sasl_plaintext', 'sasl_ssl'], {
+    description: 'How to talk to the brokers, in any case', default: 'plaintext', anyCase: true
+  }),
+  KAFKA_SASL_MECHANISM: Type.Optional(Type.Enum(['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512'], {
+    description: 'How to log in; needed by `sasl_plaintext` and `sasl_ssl`', whenUnset: 'none'
+  })),
+  KAFKA_SASL_USERNAME: Type.Optional(Type.String({ description: 'User name', whenUnset: 'none' })),
+  KAFKA_SASL_PASSWORD: Type.Optional(Type.String({ description: 'Password', whenUnset: 'none', secret: true })),
+  KAFKA_SSL_CA_LOCATION: location('PEM file (or directory of hashed certificates) that says whom to trust'),
+  KAFKA_SSL_CERTIFICATE_LOCATION: location('PEM file with this client\'s certificate chain'),
+  KAFKA_SSL_KEY_LOCATION: location('PEM file with this client\'s private key'),
+  KAFKA_SSL_KEY_PASSWORD: Type.Optional(Type.String({ description: 'Password of that key', whenUnset: 'none', secret: true })),
+  KAFKA_SSL_ENDPOINT_IDENTIFICATION_ALGORITHM: oneOf(
+    '`https` compares the broker\'s name with its certificate', 'https', ['https', 'none']),
+  KAFKA_PROPERTIES_FILE: location('A file that Kafka\'s own command line tools take with `--command-config`; the environment beats it')
+}
+
+const producer = {
+  KAFKA_PRODUCE_TOPIC: Type.Optional(Type.String({
+    description: 'Where `POST /api/kafka/send-message` sends',
+    whenUnset: 'the first literal name in `KAFKA_TOPIC`',
+    pattern: writtenTopicPattern,
+    wants: writtenTopicWants
+  })),
+  KAFKA_LINGER_MS: Type.Number({
+    description: 'How long a batch waits for more records; fractions are fine', default: 0.5, minimum: 0, maximum: 900_000
+  }),
+  KAFKA_COMPRESSION_TYPE: oneOf('Compression of batches', 'none', ['none', 'gzip', 'snappy', 'lz4', 'zstd']),
+  KAFKA_MESSAGE_MAX_BYTES: Type.Integer({
+    description: 'Largest record, with its overhead. The topic has a limit of its own', default: 1_000_000, minimum: 1000, maximum: 1_000_000_000
+  }),
+  KAFKA_QUEUE_MAX_RECORDS: Type.Integer({
+    description: 'Records that wait for their acknowledgement; above it the answer is 503', default: 100_000, minimum: 1, maximum: 10_000_000
+  }),
+  KAFKA_QUEUE_MAX_BYTES: Type.Integer({
+    description: 'Their bytes; above it the answer is 503', default: 67_108_864, minimum: 1000, maximum: 17_179_869_184
+  }),
+  KAFKA_DELIVERY_TIMEOUT_MS: milliseconds('How long the client goes on trying to deliver a record', 120_000, 1, INT32_MAX),
+  KAFKA_ALLOW_AUTO_CREATE_TOPICS: Type.Boolean({
+    description: 'Whether a record for an unknown topic may make the broker create it', default: false
+  })
+}
+
+const consumer = {
+  KAFKA_GROUP_ID: Type.Optional(Type.String({
+    description: 'Consumer group',
+    whenUnset: '`sluice` with the embedded broker, otherwise nothing is consumed',
+    pattern: printable,
+    wants: printableWants
+  })),
+  KAFKA_TOPIC: Type.Optional(Type.String({
+    description: 'Topics to consume, a comma list. `^` begins a pattern (POSIX extended, without commas)',
+    whenUnset: '`sluice-demo` with the embedded broker, otherwise nothing is consumed'
+  })),
+  KAFKA_AUTO_OFFSET_RESET: oneOf(
+    'Where a group without a committed offset begins. `latest` skips what a new partition received before it was discovered; `none` stops',
+    'earliest', ['earliest', 'latest', 'none']),
+  KAFKA_ISOLATION_LEVEL: oneOf('Whether records of open and aborted transactions are read', 'read_committed', ['read_committed', 'read_uncommitted']),
+  KAFKA_GROUP_PROTOCOL: oneOf('`consumer` is the protocol of KIP-848', 'classic', ['classic', 'consumer']),
+  KAFKA_PARTITION_ASSIGNMENT_STRATEGY: oneOf(
+    'How the classic protocol shares out partitions', 'cooperative-sticky', ['cooperative-sticky', 'range', 'roundrobin']),
+  KAFKA_SESSION_TIMEOUT_MS: milliseconds('Silence after which the group gives a member up (classic protocol)', 45_000, 1000, 3_600_000),
+  KAFKA_MAX_POLL_INTERVAL_MS: milliseconds('Longest time between two polls; at least `KAFKA_SESSION_TIMEOUT_MS`', 300_000, 1000),
+  KAFKA_MAX_PROC_COUNT: Type.Integer({ description: 'Handlers in flight at once', default: 50, minimum: 1, maximum: 10_000 }),
+  KAFKA_MAX_MSG_COUNT_BEFORE_COMMIT: Type.Integer({
+    description: 'Completed records after which offsets are committed', default: 100, minimum: 1, maximum: 1_000_000
+  }),
+  KAFKA_COMMIT_INTERVAL_SECONDS: Type.Number({
+    description: 'Seconds after which they are committed anyway; fractions are fine', default: 30, minimum: 0.001, maximum: 3600
+  }),
+  KAFKA_ORDER: oneOf('What is handled in order: nothing, the records of a key, or all of a partition', 'key', ['unordered', 'key', 'partition']),
+  KAFKA_WINDOW_MAX_RECORDS: Type.Integer({
+    description: 'Records of one partition that may be admitted and not committed', default: 10_000, minimum: 1, maximum: 1_000_000
+  }),
+  KAFKA_WINDOW_MAX_BYTES: Type.Integer({
+    description: 'Their bytes, as long as they are not completed', default: 16_777_216, minimum: 1, maximum: 1_073_741_824
+  }),
+  KAFKA_DRAIN_TIMEOUT_MS: milliseconds(
+    'How long records in flight may take to finish on a shutdown or a rebalance; at most half of `KAFKA_MAX_POLL_INTERVAL_MS`, and less than `SHUTDOWN_TIMEOUT_MS`',
+    20_000, 0, DAY_MS / 2),
+  KAFKA_HANDLER: Type.String({ description: '`log`, or the path of a module whose default export handles a record', default: 'log' }),
+  KAFKA_HANDLER_TIMEOUT_MS: milliseconds('How long one attempt may take', 60_000),
+  KAFKA_HANDLER_GRACE_MS: milliseconds('How long a handler may take to stop once its signal is aborted', 5000, 0, 3_600_000),
+  KAFKA_MAX_ABANDONED: Type.Integer({
+    description: 'Handlers that did not stop, at which nothing new is started', default: 10, minimum: 1, maximum: 10_000
+  }),
+  KAFKA_RETRY_MAX_ATTEMPTS: Type.Integer({ description: 'Attempts altogether; 1 tries nothing again', default: 5, minimum: 1, maximum: 1000 }),
+  KAFKA_RETRY_BACKOFF_MS: milliseconds('Wait before the second attempt; it doubles from there, with jitter', 200, 0, 3_600_000),
+  KAFKA_RETRY_BACKOFF_MAX_MS: milliseconds('Longest such wait; at least `KAFKA_RETRY_BACKOFF_MS`', 30_000, 0, 3_600_000),
+  KAFKA_DEAD_LETTER_TOPIC: Type.Optional(Type.String({
+    description: 'Where a record goes that used up its attempts: one topic for all, or `off`',
+    whenUnset: '`<topic>.dlq`',
+    pattern: writtenTopicPattern,
+    wants: `off, or a topic: ${writtenTopicWants}`
+  })),
+  KAFKA_DEAD_LETTER_OFF_ACTION: oneOf(
+    'Without a dead-letter topic: `block` holds the record\'s key back, `skip` passes the record over, which loses it', 'block', ['block', 'skip'])
+}
+
+/** Every variable, in the order and under the headings of docs/configuration.md. */
+export const environmentGroups = [
+  { title: 'Server', variables: server },
+  { title: 'Kafka', variables: kafka },
+  { title: 'Producer', variables: producer },
+  { title: 'Consumer', variables: consumer }
+] as const
+
+export const environmentSchema = Type.Object({ ...server, ...kafka, ...producer, ...consumer }, { additionalProperties: false })
+
+/** The variables once they are checked: numbers are numbers, and whatever has a default is there. */
+export type Environment = Type.Static<typeof environmentSchema>
+export type Variable = keyof Environment
+
+/** One variable's schema, as the loader and the table read it. */
+export interface VariableSchema {
+  readonly type?: 'string' | 'integer' | 'number' | 'boolean'
+  readonly description: string
+  readonly default?: string | number | boolean
+  readonly minimum?: number
+  readonly maximum?: number
+  readonly enum?: readonly string[]
+  readonly pattern?: string
+  readonly wants?: string
+  readonly whenUnset?: string
+  readonly secret?: boolean
+  readonly anyCase?: boolean
+}
+
+/** By name; a null prototype, so that `KAFKA_…` names are all it knows. */
+export const variableSchemas: Readonly<Record<string, VariableSchema>> =
+  Object.assign(Object.create(null), environmentSchema.properties)
