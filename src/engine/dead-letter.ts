@@ -58,8 +58,9 @@ function build (letter: DeadLetter, options: DeadLetterOptions, messageMax: numb
   add(DEAD_LETTER_HEADERS.timestamp, record.timestamp)
   add(DEAD_LETTER_HEADERS.group, options.groupId)
   add(DEAD_LETTER_HEADERS.attempts, attempts)
-  add(DEAD_LETTER_HEADERS.errorClass, error.name.slice(0, ERROR_MESSAGE_SHORT_CHARACTERS))
-  add(DEAD_LETTER_HEADERS.errorMessage, error.message.slice(0, messageMax))
+  // Handlers may throw errors whose name or message is no string.
+  add(DEAD_LETTER_HEADERS.errorClass, `${error.name}`.slice(0, ERROR_MESSAGE_SHORT_CHARACTERS))
+  add(DEAD_LETTER_HEADERS.errorMessage, `${error.message}`.slice(0, messageMax))
   add(DEAD_LETTER_HEADERS.time, options.nowMs)
   if (!withValue) add(DEAD_LETTER_HEADERS.valueOmitted, record.value?.length ?? 0)
   return { topic: options.topic, key: record.key, value: withValue ? record.value : null, headers }

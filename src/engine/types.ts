@@ -76,6 +76,20 @@ export class CommitError extends Error {
   }
 }
 
+/** A poll that failed, as far as the engine must tell failures apart. */
+export class PollError extends Error {
+  /**
+   * `passing`: the client goes on by itself. `standing`: it goes on, but something needs an operator (a partition
+   * without an offset, say). `fatal`: this member is done for and must be made anew.
+   */
+  readonly kind: 'passing' | 'standing' | 'fatal'
+  constructor (kind: 'passing' | 'standing' | 'fatal', message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = 'PollError'
+    this.kind = kind
+  }
+}
+
 /** What a handler is told about the attempt it makes. */
 export interface Attempt {
   /** 1 for the first. */
@@ -105,4 +119,29 @@ export interface Clock {
   schedule (delayMs: number, fn: () => void): () => void
   /** In [0, 1). */
   random (): number
+}
+
+/** How a record was completed. */
+export type Outcome = 'handled' | 'dead-lettered' | 'skipped'
+
+/** Is told what happens, for logs and metrics. Must not throw and cannot change anything. */
+export interface Observer {
+  /** `abandoned`: it had not settled after its time limit and grace. */
+  attemptEnded (record: KafkaRecord, outcome: 'ok' | 'failed' | 'timed-out' | 'abandoned', seconds: number): void
+  /** `given-back`: the partition is being revoked, and its next owner tries again. */
+  attemptFailed (
+    record: KafkaRecord, attempt: number, error: Error,
+    then: 'retry' | 'dead-letter' | 'block' | 'skip' | 'given-back', delayMs: number | null
+  ): void
+  completed (record: KafkaRecord, outcome: Outcome, attempts: number): void
+  deadLetterRefused (record: KafkaRecord, error: Error, delayMs: number): void
+  committed (offsets: readonly OffsetCommit[], seconds: number): void
+  commitFailed (error: Error, seconds: number): void
+  rebalanced (event: RebalanceEvent): void
+  /** A drain is over; `abandoned` counts what was still in flight when its time was up. */
+  drained (partitions: readonly TopicPartition[], seconds: number, abandoned: number): void
+  /** `rewound`: the log goes on below what was read. `duplicate`: delivered again, dropped. */
+  unexpected (what: 'rewound' | 'duplicate', record: KafkaRecord): void
+  pausedOrResumed (what: 'paused' | 'resumed', partitions: readonly TopicPartition[]): void
+  pollFailed (error: Error): void
 }

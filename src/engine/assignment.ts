@@ -1,0 +1,95 @@
+import { OwnedPartition, type WindowLimits } from './owned-partition.js'
+import type { CommittedOffset, TopicPartition } from './types.js'
+
+/** How long a partition may be without room before the client is told to stop fetching it. */
+const FULL_BEFORE_PAUSE_MS = 1000
+
+/** What may be fetched now. */
+export interface FetchBudget {
+  /** Records to ask the client for; 0: no room. */
+  readonly max: number
+  /** The partition that sets `max`, `null` where the batch size does. */
+  readonly tightest: OwnedPartition | null
+  readonly pause: OwnedPartition[]
+  readonly resume: OwnedPartition[]
+}
+
+/** The partitions that this member owns, and how much room their windows have. */
+export class Assignment {
+  readonly #limits: WindowLimits
+  readonly #partitions = new Map<string, OwnedPartition>()
+  // Records come in runs of one partition, so the last one found is mostly the next one asked for.
+  #found: OwnedPartition | undefined
+  #epoch = 0
+
+  constructor (limits: WindowLimits) {
+    this.#limits = limits
+  }
+
+  get size (): number { return this.#partitions.size }
+
+  [Symbol.iterator] (): IterableIterator<OwnedPartition> { return this.#partitions.values() }
+
+  get (topic: string, partition: number): OwnedPartition | undefined {
+    const found = this.#found
+    if (found !== undefined && found.partition === partition && found.topic === topic) return found
+    this.#found = this.#partitions.get(idOf(topic, partition))
+    return this.#found
+  }
+
+  /** Begins a new epoch of a partition. */
+  own ({ topic, partition, offset }: CommittedOffset): OwnedPartition {
+    const owned = new OwnedPartition(topic, partition, ++this.#epoch, offset, this.#limits)
+    this.#partitions.set(idOf(topic, partition), owned)
+    this.#found = owned
+    return owned
+  }
+
+  /** Ends the epoch of a partition. */
+  disown (owned: OwnedPartition): void {
+    owned.owned = false
+    this.#found = undefined
+    const id = idOf(owned.topic, owned.partition)
+    if (this.#partitions.get(id) === owned) this.#partitions.delete(id)
+  }
+
+  /** Those of the named partitions that are owned. */
+  among (partitions: readonly TopicPartition[]): OwnedPartition[] {
+    return partitions.flatMap(({ topic, partition }) => this.get(topic, partition) ?? [])
+  }
+
+  /**
+   * Asks for no more than the smallest room among the partitions that are not paused: the client does not let us
+   * choose whose records it hands out. A partition without room is paused only after a second of that, since pausing
+   * throws away what the client had fetched ahead, and resumed once its window is half empty.
+   */
+  budget (batchMax: number, now: number): FetchBudget {
+    let max = batchMax
+    let tightest: OwnedPartition | null = null
+    const pause: OwnedPartition[] = []
+    const resume: OwnedPartition[] = []
+    for (const owned of this.#partitions.values()) {
+      if (owned.draining) continue
+      if (owned.paused) {
+        if (owned.drainedToHalf) resume.push(owned)
+        continue
+      }
+      const room = owned.room
+      if (room > 0) owned.fullSince = null
+      else if (owned.fullSince === null) owned.fullSince = now
+      else if (now - owned.fullSince >= FULL_BEFORE_PAUSE_MS) {
+        pause.push(owned)
+        continue
+      }
+      if (room < max) {
+        max = room
+        tightest = owned
+      }
+    }
+    return { max, tightest, pause, resume }
+  }
+}
+
+function idOf (topic: string, partition: number): string {
+  return `${topic}/${partition}`
+}

@@ -1,0 +1,66 @@
+import type { KafkaRecord } from '../record.js'
+import type { OwnedPartition } from './owned-partition.js'
+import type { Lane, Schedulable } from './scheduler.js'
+import type { Attempt } from './types.js'
+
+/** One attempt at a record: what the handler sees of it, and what the runner knows of it. */
+export class Run implements Attempt {
+  readonly attempt: number
+  readonly startedAt: number
+  /** The handler has returned, or thrown. */
+  settled = false
+  /** Its time limit has passed and its signal is aborted; when that happened. */
+  expiredAt: number | null = null
+  /** It did not settle within the grace after that: its slot is free again, its lane is not. */
+  abandoned = false
+  // Links of the runner's list of what is in flight, oldest first.
+  before: Entry | null = null
+  after: Entry | null = null
+  #controller: AbortController | null = null
+  #reason: Error | null = null
+
+  constructor (attempt: number, startedAt: number) {
+    this.attempt = attempt
+    this.startedAt = startedAt
+  }
+
+  /** Made when first asked for: an AbortController for each record would cost more than the rest of the engine. */
+  get signal (): AbortSignal {
+    if (this.#controller === null) {
+      this.#controller = new AbortController()
+      if (this.#reason !== null) this.#controller.abort(this.#reason)
+    }
+    return this.#controller.signal
+  }
+
+  abort (reason: Error): void {
+    if (this.#reason !== null) return
+    this.#reason = reason
+    this.#controller?.abort(reason)
+  }
+}
+
+/** A record on its way through the engine, from admission to completion or to the end of its epoch. */
+export class Entry implements Schedulable {
+  readonly record: KafkaRecord
+  readonly partition: OwnedPartition
+  readonly sequence: number
+  lane: Lane | null = null
+  next: Entry | null = null
+  attempts = 0
+  run: Run | null = null
+  /** Why its attempts are used up; from then on it only waits to be dead-lettered. */
+  failure: Error | null = null
+  /** Times that its dead letter could not be sent. */
+  refusals = 0
+  /** Nothing more will be done for it here. Its lane may still be held by a run that never settled. */
+  finished = false
+  /** When it is due again, while it waits between attempts. */
+  dueAt = 0
+
+  constructor (record: KafkaRecord, partition: OwnedPartition, sequence: number) {
+    this.record = record
+    this.partition = partition
+    this.sequence = sequence
+  }
+}
