@@ -1,23 +1,232 @@
-import type { Config } from './config/types.js'
+import type { Config, ConsumerConfig, DeadLetterTarget, HttpConfig, ProducerConfig } from './config/types.js'
+import { ConfigError, quoted } from './config/config-error.js'
+import { variableSchemas, type Environment, type Variable } from './config/environment-schema.js'
+import { checkVariables, gatherVariables, type RawVariables } from './config/environment.js'
+import { isHost, isLoopback, parseAllowedHosts, parseBootstrapServers, parseTopics } from './config/names.js'
+import { nearest } from './config/nearest.js'
+import { readPropertiesFile, type FileSettings } from './config/properties-file.js'
+import { isProtectedVariable } from './config/protected-properties.js'
+import { readable, securityProperties, securityWarnings, type NameOf } from './config/security.js'
 
 export type * from './config/types.js'
+export { ConfigError } from './config/config-error.js'
+export { environmentSchema } from './config/environment-schema.js'
 
-/** The configuration is wrong: `message` is one line for whoever starts the process, and holds no secret. */
-export class ConfigError extends Error {
-  constructor (message: string) {
-    super(message)
-    this.name = 'ConfigError'
+export interface LoadOptions {
+  /** What relative paths are relative to, and where `.env` is looked for; the working directory where absent. */
+  readonly cwd?: string
+  /** Whether `.env` is read. Where absent: only for the process's own environment, since another one is complete as it is. */
+  readonly dotenv?: boolean
+}
+
+const EMBEDDED_GROUP = 'sluice'
+const EMBEDDED_TOPIC = 'sluice-demo'
+const DEAD_LETTER_SUFFIX = '.dlq'
+const TOPIC_LENGTH_MAX = 249
+
+/**
+ * Reads the environment, `.env` and the properties file, in this order of precedence, into one frozen Config.
+ *
+ * Warnings are sentences for the log. Neither they nor an error ever hold a secret.
+ *
+ * @throws {ConfigError} at the first wrong value, with one line that names it, what it got and what it wants
+ */
+export function loadConfig (env: NodeJS.ProcessEnv = process.env, options: LoadOptions = {}): { config: Config, warnings: string[] } {
+  const { cwd = process.cwd(), dotenv = env === process.env } = options
+  const raw = gatherVariables(env, cwd, dotenv)
+  const warnings = warnOfUnknown(raw)
+  // What the environment says is judged before a file can hide it behind an error of its own.
+  const path = checkVariables(raw).KAFKA_PROPERTIES_FILE
+  const file = path === undefined ? undefined : readPropertiesFile(path, cwd)
+  const nameOf: NameOf = variable => raw[variable] === undefined ? file?.properties[variable] ?? variable : variable
+  const values = checkVariables({ ...file?.variables, ...raw }, variable => nameOf(variable as Variable))
+  checkCombinations(values, nameOf)
+
+  const kafka = kafkaConfig(values, raw, file, nameOf, cwd)
+  const topics = subscription(values, kafka.embedded)
+  const config: Config = {
+    http: httpConfig(values),
+    logLevel: values.LOG_LEVEL,
+    shutdownTimeoutMs: values.SHUTDOWN_TIMEOUT_MS,
+    kafka,
+    producer: producerConfig(values, topics, file),
+    consumer: consumerConfig(values, kafka.embedded, topics, file, cwd)
+  }
+  warnings.push(...file?.warnings ?? [], ...securityWarnings(values, nameOf), ...consumerWarnings(values, raw, file, config, nameOf))
+  return { config: deepFreeze(config), warnings }
+}
+
+/** Refuses protected variables, and warns of the `KAFKA_*` names that nobody reads. */
+function warnOfUnknown (raw: RawVariables): string[] {
+  const warnings: string[] = []
+  for (const variable of Object.keys(raw)) {
+    if (!variable.startsWith('KAFKA_') || variable in variableSchemas || isProtectedVariable(variable, raw)) continue
+    const suggestion = nearest(variable, Object.keys(variableSchemas), '_')
+    const name = quoted(variable).slice(1, -1)
+    warnings.push(`${name} is not a setting of Sluice${suggestion === undefined ? '' : `; did you mean ${suggestion}?`}`)
+  }
+  return warnings
+}
+
+/** Limits that depend on one another. */
+function checkCombinations (values: Environment, nameOf: NameOf): void {
+  const atLeast = (greater: Variable, lesser: Variable) => {
+    if (values[greater]! < values[lesser]!) {
+      throw new ConfigError(`${nameOf(greater)} must be at least ${nameOf(lesser)} (${values[lesser]}), got '${values[greater]}'`)
+    }
+  }
+  atLeast('KAFKA_QUEUE_MAX_BYTES', 'KAFKA_MESSAGE_MAX_BYTES')
+  atLeast('KAFKA_MAX_POLL_INTERVAL_MS', 'KAFKA_SESSION_TIMEOUT_MS')
+  atLeast('KAFKA_RETRY_BACKOFF_MAX_MS', 'KAFKA_RETRY_BACKOFF_MS')
+  if (values.KAFKA_DELIVERY_TIMEOUT_MS <= values.KAFKA_LINGER_MS) {
+    throw new ConfigError(`${nameOf('KAFKA_DELIVERY_TIMEOUT_MS')} must be greater than ${nameOf('KAFKA_LINGER_MS')} (${values.KAFKA_LINGER_MS}), got '${values.KAFKA_DELIVERY_TIMEOUT_MS}'`)
+  }
+  const half = values.KAFKA_MAX_POLL_INTERVAL_MS / 2
+  if (values.KAFKA_DRAIN_TIMEOUT_MS > half) {
+    throw new ConfigError(`KAFKA_DRAIN_TIMEOUT_MS must be at most half of ${nameOf('KAFKA_MAX_POLL_INTERVAL_MS')} (${half}), got '${values.KAFKA_DRAIN_TIMEOUT_MS}'`)
   }
 }
 
-/**
- * Reads the environment, `.env` and the properties file into one frozen Config.
- *
- * @throws {ConfigError} at the first wrong value
- */
-export function loadConfig (
-  env: NodeJS.ProcessEnv = process.env,
-  options: { readonly cwd?: string, readonly dotenv?: boolean } = {}
-): { config: Config, warnings: string[] } {
-  throw new ConfigError(`the configuration cannot be read yet (${Object.keys(env).length} variables, ${Object.keys(options).length} options)`)
+function httpConfig (values: Environment): HttpConfig {
+  const { HOST: host } = values
+  if (!isHost(host)) throw new ConfigError(`HOST must be an IP address or a host name, got ${quoted(host)}`)
+  if (values.AUTH === undefined && !isLoopback(host)) {
+    throw new ConfigError(`HOST is ${quoted(host)}, which others can reach: set AUTH=off to accept unauthenticated callers on that address, or HOST=127.0.0.1`)
+  }
+  return {
+    host,
+    port: values.PORT,
+    bodyLimitBytes: values.BODY_LIMIT_BYTES,
+    requestTimeoutMs: values.REQUEST_TIMEOUT_MS,
+    allowedHosts: parseAllowedHosts(values.ALLOWED_HOSTS),
+    auth: values.AUTH ?? 'loopback'
+  }
+}
+
+function kafkaConfig (values: Environment, raw: RawVariables, file: FileSettings | undefined, nameOf: NameOf, cwd: string): Config['kafka'] {
+  const servers = values.KAFKA_BOOTSTRAP_SERVERS
+  if (servers === undefined) {
+    // Whoever forgot the one line that matters must not find the records in a broker that keeps nothing.
+    const forACluster = Object.keys(variableSchemas)
+      .find(name => raw[name] !== undefined && /^KAFKA_(SECURITY_PROTOCOL|SASL_\w+|SSL_\w+|PROPERTIES_FILE)$/.test(name))
+    if (forACluster !== undefined) {
+      throw new ConfigError(`KAFKA_BOOTSTRAP_SERVERS must be set where ${forACluster} is: the embedded broker has no use for it`)
+    }
+    return { embedded: true, client: { 'client.id': values.KAFKA_CLIENT_ID } }
+  }
+  const fromFile = file?.passed.all ?? {}
+  return {
+    embedded: false,
+    client: {
+      ...Object.fromEntries(Object.entries(fromFile).filter(([name]) => !name.startsWith('ssl.'))),
+      'bootstrap.servers': parseBootstrapServers(servers, nameOf('KAFKA_BOOTSTRAP_SERVERS')),
+      'client.id': values.KAFKA_CLIENT_ID,
+      ...securityProperties(values, fromFile, nameOf, cwd)
+    }
+  }
+}
+
+function subscription (values: Environment, embedded: boolean): string[] {
+  const written = values.KAFKA_TOPIC ?? (embedded ? EMBEDDED_TOPIC : undefined)
+  return written === undefined ? [] : parseTopics(written)
+}
+
+function producerConfig (values: Environment, topics: readonly string[], file: FileSettings | undefined): ProducerConfig {
+  return {
+    topic: values.KAFKA_PRODUCE_TOPIC ?? topics.find(topic => !topic.startsWith('^')) ?? null,
+    client: file?.passed.producer ?? {},
+    lingerMs: values.KAFKA_LINGER_MS,
+    compression: values.KAFKA_COMPRESSION_TYPE,
+    messageMaxBytes: values.KAFKA_MESSAGE_MAX_BYTES,
+    queueMaxRecords: values.KAFKA_QUEUE_MAX_RECORDS,
+    queueMaxBytes: values.KAFKA_QUEUE_MAX_BYTES,
+    deliveryTimeoutMs: values.KAFKA_DELIVERY_TIMEOUT_MS,
+    allowAutoCreateTopics: values.KAFKA_ALLOW_AUTO_CREATE_TOPICS
+  }
+}
+
+function consumerConfig (
+  values: Environment, embedded: boolean, topics: readonly string[], file: FileSettings | undefined, cwd: string
+): ConsumerConfig | null {
+  const handler = values.KAFKA_HANDLER === 'log' ? 'log' : readable(values.KAFKA_HANDLER, 'KAFKA_HANDLER', cwd, false)
+  const deadLetterTopic = deadLetterTarget(values, topics)
+  const groupId = values.KAFKA_GROUP_ID ?? (embedded ? EMBEDDED_GROUP : undefined)
+  if (groupId === undefined || topics.length === 0) return null
+  return {
+    groupId,
+    topics,
+    client: file?.passed.consumer ?? {},
+    groupProtocol: values.KAFKA_GROUP_PROTOCOL,
+    assignmentStrategy: values.KAFKA_PARTITION_ASSIGNMENT_STRATEGY,
+    autoOffsetReset: values.KAFKA_AUTO_OFFSET_RESET === 'none' ? 'error' : values.KAFKA_AUTO_OFFSET_RESET,
+    isolationLevel: values.KAFKA_ISOLATION_LEVEL,
+    sessionTimeoutMs: values.KAFKA_SESSION_TIMEOUT_MS,
+    maxPollIntervalMs: values.KAFKA_MAX_POLL_INTERVAL_MS,
+    maxInFlight: values.KAFKA_MAX_PROC_COUNT,
+    maxRecordsBeforeCommit: values.KAFKA_MAX_MSG_COUNT_BEFORE_COMMIT,
+    commitIntervalMs: Math.round(values.KAFKA_COMMIT_INTERVAL_SECONDS * 1000),
+    order: values.KAFKA_ORDER,
+    windowMaxRecords: values.KAFKA_WINDOW_MAX_RECORDS,
+    windowMaxBytes: values.KAFKA_WINDOW_MAX_BYTES,
+    drainTimeoutMs: values.KAFKA_DRAIN_TIMEOUT_MS,
+    handler,
+    handlerTimeoutMs: values.KAFKA_HANDLER_TIMEOUT_MS,
+    handlerGraceMs: values.KAFKA_HANDLER_GRACE_MS,
+    maxAbandoned: values.KAFKA_MAX_ABANDONED,
+    retry: {
+      maxAttempts: values.KAFKA_RETRY_MAX_ATTEMPTS,
+      backoffMs: values.KAFKA_RETRY_BACKOFF_MS,
+      backoffMaxMs: values.KAFKA_RETRY_BACKOFF_MAX_MS
+    },
+    deadLetterTopic
+  }
+}
+
+function deadLetterTarget (values: Environment, topics: readonly string[]): DeadLetterTarget {
+  const name = values.KAFKA_DEAD_LETTER_TOPIC
+  if (name === 'off') return { kind: 'off', then: values.KAFKA_DEAD_LETTER_OFF_ACTION }
+  if (name === undefined) {
+    const tooLong = topics.find(topic => !topic.startsWith('^') && topic.length + DEAD_LETTER_SUFFIX.length > TOPIC_LENGTH_MAX)
+    if (tooLong === undefined) return { kind: 'suffix', suffix: DEAD_LETTER_SUFFIX }
+    throw new ConfigError(`KAFKA_DEAD_LETTER_TOPIC must be set: ${quoted(tooLong)} is too long a name to add ${DEAD_LETTER_SUFFIX} to`)
+  }
+  if (topics.includes(name)) {
+    throw new ConfigError(`KAFKA_DEAD_LETTER_TOPIC must not be among KAFKA_TOPIC, got ${quoted(name)}: dead letters would go round in circles`)
+  }
+  return { kind: 'topic', name }
+}
+
+function consumerWarnings (
+  values: Environment, raw: RawVariables, file: FileSettings | undefined, config: Config, nameOf: NameOf
+): string[] {
+  const { consumer } = config
+  if (consumer === null) {
+    if (values.KAFKA_TOPIC !== undefined) return ['nothing is consumed: KAFKA_TOPIC is set, and KAFKA_GROUP_ID is not']
+    // A group in the properties file is for somebody's command line tool; only the environment's is meant for Sluice.
+    return raw.KAFKA_GROUP_ID === undefined ? [] : ['nothing is consumed: KAFKA_GROUP_ID is set, and KAFKA_TOPIC is not']
+  }
+  const warnings: string[] = []
+  if (consumer.autoOffsetReset === 'latest') {
+    warnings.push(`${nameOf('KAFKA_AUTO_OFFSET_RESET')} is latest: records written to a newly added partition before it is discovered are skipped`)
+  }
+  if (config.shutdownTimeoutMs < consumer.drainTimeoutMs) {
+    warnings.push(`SHUTDOWN_TIMEOUT_MS (${config.shutdownTimeoutMs}) is less than KAFKA_DRAIN_TIMEOUT_MS (${consumer.drainTimeoutMs}): a shutdown may end before the records in flight do`)
+  }
+  if (consumer.deadLetterTopic.kind !== 'off' && values.KAFKA_DEAD_LETTER_OFF_ACTION === 'skip') {
+    warnings.push('KAFKA_DEAD_LETTER_OFF_ACTION has no effect: it is for KAFKA_DEAD_LETTER_TOPIC=off')
+  }
+  if (consumer.groupProtocol === 'consumer') {
+    const decidedByBroker = (['KAFKA_SESSION_TIMEOUT_MS', 'KAFKA_PARTITION_ASSIGNMENT_STRATEGY'] as const)
+      .filter(variable => raw[variable] !== undefined || file?.properties[variable] !== undefined)
+    warnings.push(...decidedByBroker.map(variable => `${nameOf(variable)} has no effect: with the consumer group protocol the broker decides it`))
+  }
+  return warnings
+}
+
+function deepFreeze<Value> (value: Value): Value {
+  if (typeof value === 'object' && value !== null) {
+    Object.values(value).forEach(deepFreeze)
+    Object.freeze(value)
+  }
+  return value
 }

@@ -25,7 +25,7 @@ const printableWants = '1 to 255 characters, none of them a control character'
 const milliseconds = (description: string, byDefault: number, minimum = 1, maximum = DAY_MS) =>
   Type.Integer({ description, default: byDefault, minimum, maximum })
 
-const oneOf = <const Values extends [string, ...string[]]>(description: string, byDefault: Values[number], values: Values) =>
+const oneOf = <const Values extends string[]>(description: string, byDefault: NoInfer<Values[number]>, values: readonly [...Values]) =>
   Type.Enum(values, { description, default: byDefault })
 
 const location = (description: string) => Type.Optional(Type.String({ description, whenUnset: 'none' }))
