@@ -1,0 +1,22 @@
+import { pathToFileURL } from 'node:url'
+import type { RecordHandler } from './handler.js'
+
+/**
+ * Loads the module that KAFKA_HANDLER names.
+ *
+ * @throws {Error} one sentence that says which module, what is wrong and what is expected
+ */
+export async function loadModule (path: string): Promise<RecordHandler> {
+  let loaded: { default?: unknown }
+  try {
+    loaded = await import(pathToFileURL(path).href)
+  } catch (error) {
+    throw new Error(`KAFKA_HANDLER: the module ${path} could not be loaded: ${(error as Error).message}`, { cause: error })
+  }
+  // A CommonJS module that was compiled from `export default` has its own `default` inside.
+  const handler = (loaded.default as { default?: unknown } | undefined)?.default ?? loaded.default
+  if (typeof handler !== 'function') {
+    throw new Error(`KAFKA_HANDLER: the default export of ${path} must be a function (record, context) => …, but is ${handler === null ? 'null' : typeof handler}`)
+  }
+  return handler as RecordHandler
+}

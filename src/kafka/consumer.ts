@@ -1,0 +1,297 @@
+import kafka, { type LibrdKafkaError, type Message, type TopicPartitionOffset } from '@confluentinc/kafka-javascript'
+import {
+  CommitError, PollError,
+  type Batch, type CommittedOffset, type OffsetCommit, type PartitionEnd, type RebalanceEvent, type Source, type TopicPartition
+} from '../engine/types.js'
+import type { KafkaRecord, RecordHeader } from '../record.js'
+
+const { CODES: { ERRORS } } = kafka
+
+/** The driver's consumer as it is; its own types lack these members. */
+type NativeConsumer = kafka.KafkaConsumer & {
+  incrementalAssign (partitions: { topic: string, partition: number, offset?: number }[]): void
+  incrementalUnassign (partitions: { topic: string, partition: number }[]): void
+  assignmentLost (): boolean
+  rebalanceProtocol (): 'NONE' | 'EAGER' | 'COOPERATIVE'
+  setDefaultIsTimeoutOnlyForFirstMessage (only: boolean): void
+}
+
+type ClientSettings = Readonly<Record<string, string | number | boolean>>
+
+export interface ConsumerSettings {
+  /** librdkafka properties: where the brokers are, security, and whatever else was configured for the consumer. */
+  readonly client: ClientSettings
+  readonly groupId: string
+  /** Names, and patterns that begin with `^`. */
+  readonly topics: readonly string[]
+  readonly groupProtocol: 'classic' | 'consumer'
+  readonly assignmentStrategy: string
+  readonly autoOffsetReset: 'earliest' | 'latest' | 'error'
+  readonly isolationLevel: 'read_committed' | 'read_uncommitted'
+  readonly sessionTimeoutMs: number
+  readonly maxPollIntervalMs: number
+}
+
+const CONNECT_TIMEOUT_MS = 10_000
+const COMMITTED_TIMEOUT_MS = 5_000
+const DISCONNECT_TIMEOUT_MS = 10_000
+
+const NO_HEADERS: readonly RecordHeader[] = Object.freeze([])
+
+/** What the group says when it has gone on without this member. */
+const GROUP_LEFT_US_BEHIND = new Set<number>([
+  ERRORS.ERR_ILLEGAL_GENERATION, ERRORS.ERR_UNKNOWN_MEMBER_ID, ERRORS.ERR_REBALANCE_IN_PROGRESS,
+  ERRORS.ERR_FENCED_INSTANCE_ID,
+  110, // fenced member epoch (KIP-848)
+  113 // stale member epoch (KIP-848)
+])
+
+/** What does not pass by itself, with what to do about it. */
+const STANDING = new Map<number, string>([
+  [ERRORS.ERR__AUTO_OFFSET_RESET, 'a partition has no valid offset in this group, and KAFKA_AUTO_OFFSET_RESET=none forbids to choose one'],
+  [ERRORS.ERR_UNKNOWN_TOPIC_OR_PART, 'a topic of KAFKA_TOPIC does not exist yet'],
+  [ERRORS.ERR_TOPIC_AUTHORIZATION_FAILED, 'this user may not read a topic of KAFKA_TOPIC'],
+  [ERRORS.ERR_GROUP_AUTHORIZATION_FAILED, 'this user may not join the group KAFKA_GROUP_ID']
+])
+
+/**
+ * One member of a consumer group, over the driver's callback API.
+ *
+ * It validates what it passes on: a commit element without a partition ends the process with SIGSEGV there, one without
+ * an offset commits 0. Rebalance callbacks only enqueue; librdkafka waits for the answer, so that a drain can be awaited.
+ */
+export class KafkaSource implements Source {
+  readonly #consumer: NativeConsumer
+  readonly #events: RebalanceEvent[] = []
+  readonly #acknowledgements: { resolve: () => void, reject: (error: Error) => void }[] = []
+  readonly #owned = new Set<string>()
+  #ends: PartitionEnd[] = []
+  #leaving = false
+
+  private constructor (settings: ConsumerSettings) {
+    this.#consumer = new kafka.KafkaConsumer({
+      ...propertiesOf(settings),
+      rebalance_cb: (error: LibrdKafkaError | undefined, partitions: TopicPartition[]) => this.#rebalance(error, partitions),
+      offset_commit_cb: (error: LibrdKafkaError | undefined, offsets: TopicPartitionOffset[]) => this.#acknowledge(error, offsets)
+    } as object) as NativeConsumer
+    this.#consumer.setDefaultIsTimeoutOnlyForFirstMessage(true)
+    this.#consumer.on('partition.eof', end => this.#ends.push(end))
+    this.#consumer.on('event.error', () => {})
+  }
+
+  /**
+   * Connects and subscribes.
+   *
+   * @throws {Error} with the client's last reason, where no broker could be reached within 10 s
+   */
+  static async connect (settings: ConsumerSettings): Promise<KafkaSource> {
+    const source = new KafkaSource(settings)
+    const consumer = source.#consumer
+    let reason = ''
+    // A failed connect says no more than that it timed out; why is in the log only.
+    consumer.on('event.log', ({ fac, message }: { fac?: string, message?: string }) => { if (fac === 'FAIL') reason = message ?? '' })
+    await new Promise<void>((resolve, reject) => {
+      consumer.connect({ timeout: CONNECT_TIMEOUT_MS }, error => {
+        if (error) reject(new Error(reason === '' ? error.message : `${error.message}: ${reason}`))
+        else resolve()
+      })
+    })
+    consumer.subscribe([...settings.topics])
+    return source
+  }
+
+  /** For what an admin client derives from it. */
+  get client (): kafka.KafkaConsumer { return this.#consumer }
+
+  poll (max: number, timeoutMs: number): Promise<Batch> {
+    return new Promise((resolve, reject) => {
+      this.#consumer.setDefaultConsumeTimeout(timeoutMs)
+      this.#consumer.consume(max, (error, messages) => {
+        const ends = this.#ends
+        if (ends.length > 0) this.#ends = []
+        if (error) return reject(pollErrorOf(error))
+        try {
+          resolve({ records: messages.map(recordOf), ends })
+        } catch (error) {
+          // The client has moved on past what this batch held: only a new member can read it again.
+          reject(new PollError('fatal', (error as Error).message, { cause: error }))
+        }
+      })
+    })
+  }
+
+  takeEvent (): RebalanceEvent | undefined {
+    return this.#events.shift()
+  }
+
+  committed (partitions: readonly TopicPartition[]): Promise<CommittedOffset[]> {
+    if (partitions.length === 0) return Promise.resolve([])
+    return new Promise((resolve, reject) => {
+      this.#consumer.committed(partitions.map(checked), COMMITTED_TIMEOUT_MS, (error, offsets) => {
+        const failed = error ?? offsets.find(offset => offset.error)?.error
+        if (failed) reject(new Error(`the group's offsets cannot be read: ${failed.message}`))
+        else resolve(offsets.map(({ topic, partition, offset }) => ({ topic, partition, offset: offset >= 0 ? offset : -1 })))
+      })
+    })
+  }
+
+  assign (partitions: readonly CommittedOffset[]): void {
+    const list = partitions.map(({ topic, partition, offset }) =>
+      offset < 0 ? checked({ topic, partition }) : { ...checked({ topic, partition }), offset: checkedOffset(offset) })
+    for (const { topic, partition } of list) this.#owned.add(`${topic}/${partition}`)
+    if (this.#consumer.rebalanceProtocol() === 'COOPERATIVE') this.#consumer.incrementalAssign(list)
+    else this.#consumer.assign(list)
+  }
+
+  unassign (partitions: readonly TopicPartition[]): void {
+    const list = partitions.map(checked)
+    for (const { topic, partition } of list) this.#owned.delete(`${topic}/${partition}`)
+    if (this.#consumer.rebalanceProtocol() === 'COOPERATIVE') this.#consumer.incrementalUnassign(list)
+    else this.#consumer.unassign()
+  }
+
+  pause (partitions: readonly TopicPartition[]): void {
+    if (partitions.length > 0) this.#consumer.pause(partitions.map(checked))
+  }
+
+  resume (partitions: readonly TopicPartition[]): void {
+    if (partitions.length > 0) this.#consumer.resume(partitions.map(checked))
+  }
+
+  commit (offsets: readonly OffsetCommit[]): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const list = offsets.map(({ topic, partition, offset, leaderEpoch }) => ({
+        ...checked({ topic, partition }),
+        offset: checkedOffset(offset),
+        ...(leaderEpoch >= 0 && { leaderEpoch })
+      }))
+      // An empty list would commit whatever the client itself thinks is due.
+      if (list.length === 0) return resolve()
+      try {
+        this.#consumer.commit(list)
+      } catch (error) {
+        return reject(commitErrorOf(error as LibrdKafkaError))
+      }
+      // The acknowledgements come in the order of the commits.
+      this.#acknowledgements.push({ resolve, reject })
+    })
+  }
+
+  leave (): void {
+    this.#leaving = true
+    this.#consumer.unsubscribe()
+  }
+
+  get left (): boolean {
+    return this.#leaving && this.#owned.size === 0 && this.#events.length === 0
+  }
+
+  /** Disconnects. Without `leave` before it, the group only notices at the session's end. */
+  async close (): Promise<void> {
+    if (!this.#consumer.isConnected()) return
+    await new Promise<void>(resolve => {
+      // Where a callback of the group was never answered the client waits for ever.
+      const timer = setTimeout(resolve, DISCONNECT_TIMEOUT_MS)
+      this.#consumer.disconnect(() => {
+        clearTimeout(timer)
+        resolve()
+      })
+    })
+  }
+
+  #rebalance (error: LibrdKafkaError | undefined, partitions: readonly TopicPartition[]): void {
+    const list = partitions.map(({ topic, partition }) => ({ topic, partition }))
+    if (error?.code === ERRORS.ERR__ASSIGN_PARTITIONS) {
+      this.#events.push({ type: 'assigned', partitions: list })
+    } else {
+      // Anything but these two codes is a failed rebalance: librdkafka wants its assignment given up.
+      const lost = error?.code !== ERRORS.ERR__REVOKE_PARTITIONS ||
+        (this.#consumer.isConnected() && this.#consumer.assignmentLost())
+      this.#events.push({ type: lost ? 'lost' : 'revoked', partitions: list })
+    }
+  }
+
+  #acknowledge (error: LibrdKafkaError | undefined, offsets: readonly TopicPartitionOffset[]): void {
+    const waiting = this.#acknowledgements.shift()
+    const failed = error ?? offsets.find(offset => offset.error)?.error
+    if (failed) waiting?.reject(commitErrorOf(failed))
+    else waiting?.resolve()
+  }
+}
+
+function propertiesOf (settings: ConsumerSettings): ClientSettings {
+  const classic = settings.groupProtocol === 'classic' && {
+    'partition.assignment.strategy': settings.assignmentStrategy,
+    'session.timeout.ms': settings.sessionTimeoutMs
+  }
+  return {
+    // Small and quick rather than large: what is fetched ahead is thrown away by a pause and a rebalance, and with
+    // these alone the plain loop was half as fast again as with the client's defaults.
+    'queued.min.messages': 2000,
+    'queued.max.messages.kbytes': 16384,
+    'fetch.queue.backoff.ms': 10,
+    // How soon a topic that was created, or grew, is noticed.
+    'topic.metadata.refresh.interval.ms': 10_000,
+    ...settings.client,
+    'group.id': settings.groupId,
+    'group.protocol': settings.groupProtocol,
+    ...classic,
+    'max.poll.interval.ms': settings.maxPollIntervalMs,
+    'auto.offset.reset': settings.autoOffsetReset,
+    'isolation.level': settings.isolationLevel,
+    'allow.auto.create.topics': false,
+    // What the promises rest on: nothing is committed but what the engine found to be completed.
+    'enable.auto.commit': false,
+    'enable.auto.offset.store': false,
+    'enable.partition.eof': true
+  }
+}
+
+function recordOf (message: Message & { leaderEpoch?: number }): KafkaRecord {
+  const { topic, partition, offset, timestamp, value, key } = message
+  const headers = message.headers === undefined ? NO_HEADERS : message.headers.map(headerOf)
+  let size = (value?.length ?? 0) + (key?.length ?? 0)
+  for (const header of headers) size += header.name.length + header.value.length
+  return {
+    topic,
+    partition,
+    offset: checkedOffset(offset),
+    leaderEpoch: message.leaderEpoch ?? -1,
+    timestamp: timestamp ?? -1,
+    key: key as Buffer | null,
+    value,
+    headers,
+    size
+  }
+}
+
+function headerOf (header: object): RecordHeader {
+  const entry = Object.entries(header)[0]
+  // The driver sets the header's name as a property, and this one name sets the prototype instead.
+  if (entry === undefined) return { name: '__proto__', value: Object.getPrototypeOf(header) as Buffer }
+  return { name: entry[0], value: entry[1] as Buffer }
+}
+
+function checked ({ topic, partition }: TopicPartition): { topic: string, partition: number } {
+  if (typeof topic !== 'string' || !Number.isInteger(partition) || partition < 0) {
+    throw new TypeError(`not a partition: ${topic}/${partition}`)
+  }
+  return { topic, partition }
+}
+
+function checkedOffset (offset: number): number {
+  if (!Number.isSafeInteger(offset) || offset < 0) throw new RangeError(`not an offset that can be handled exactly: ${offset}`)
+  return offset
+}
+
+function pollErrorOf (error: LibrdKafkaError): PollError {
+  if (error.code === ERRORS.ERR__FATAL || error.isFatal === true) return new PollError('fatal', error.message, { cause: error })
+  const standing = STANDING.get(error.code)
+  return standing === undefined
+    ? new PollError('passing', error.message, { cause: error })
+    : new PollError('standing', `${standing} (${error.message})`, { cause: error })
+}
+
+function commitErrorOf (error: LibrdKafkaError): CommitError {
+  return new CommitError(GROUP_LEFT_US_BEHIND.has(error.code) ? 'lost' : 'retriable', error.message, { cause: error })
+}
