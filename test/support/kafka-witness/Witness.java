@@ -1,0 +1,297 @@
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.BufferedReader;
+import java.io.InputStreamReader;
+import java.io.OutputStream;
+import java.net.InetAddress;
+import java.net.ServerSocket;
+import java.net.Socket;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Base64;
+import java.util.Collection;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.ConsumerGroupDescription;
+import org.apache.kafka.clients.admin.MemberDescription;
+import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.admin.RecordsToDelete;
+import org.apache.kafka.clients.admin.TopicDescription;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.OffsetAndMetadata;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.PartitionInfo;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.GroupIdNotFoundException;
+import org.apache.kafka.common.header.Header;
+import org.apache.kafka.common.header.internals.RecordHeader;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
+import org.apache.kafka.common.serialization.ByteArraySerializer;
+
+/**
+ * The tests' independent witness: Apache Kafka's own Java client behind a socket on 127.0.0.1, so that what the gateway
+ * says it wrote and committed is read back by code that shares nothing with it, in milliseconds and not in the second
+ * or two that each start of a console tool takes.
+ *
+ * One JSON object a line: {id, bootstrap, op, ...} in, {id, result} or {id, error} out. Bytes are base64, null is null.
+ * It prints its port on standard output, and ends when its standard input ends, which is when whoever started it is gone.
+ */
+public class Witness {
+  static final ObjectMapper JSON = new ObjectMapper();
+  static final ExecutorService THREADS = Executors.newCachedThreadPool(task -> {
+    Thread thread = new Thread(task);
+    thread.setDaemon(true);
+    return thread;
+  });
+  static final Map<String, Admin> ADMINS = new ConcurrentHashMap<>();
+  static final Map<String, KafkaProducer<byte[], byte[]>> PRODUCERS = new ConcurrentHashMap<>();
+
+  public static void main(String[] args) throws Exception {
+    ServerSocket server = new ServerSocket(0, 50, InetAddress.getByName("127.0.0.1"));
+    THREADS.submit(() -> {
+      while (true) {
+        Socket socket = server.accept();
+        socket.setTcpNoDelay(true);
+        THREADS.submit(() -> serve(socket));
+      }
+    });
+    System.out.println("port " + server.getLocalPort());
+    System.out.flush();
+    while (System.in.read() != -1) { /* nothing is ever said, only the end matters */ }
+    Runtime.getRuntime().halt(0);
+  }
+
+  static Void serve(Socket socket) throws Exception {
+    try (socket) {
+      BufferedReader in = new BufferedReader(new InputStreamReader(socket.getInputStream(), StandardCharsets.UTF_8));
+      OutputStream out = socket.getOutputStream();
+      for (String line; (line = in.readLine()) != null;) {
+        JsonNode request = JSON.readTree(line);
+        THREADS.submit(() -> {
+          Map<String, Object> answer = new LinkedHashMap<>();
+          answer.put("id", request.get("id").asLong());
+          try {
+            answer.put("result", answer(request));
+          } catch (Throwable thrown) {
+            Throwable cause = thrown instanceof ExecutionException && thrown.getCause() != null ? thrown.getCause() : thrown;
+            answer.put("error", cause.getClass().getSimpleName() + ": " + cause.getMessage());
+          }
+          byte[] bytes = (JSON.writeValueAsString(answer) + "\n").getBytes(StandardCharsets.UTF_8);
+          synchronized (out) {
+            out.write(bytes);
+            out.flush();
+          }
+          return null;
+        });
+      }
+    }
+    return null;
+  }
+
+  static Object answer(JsonNode request) throws Exception {
+    String bootstrap = request.get("bootstrap").asText();
+    Admin admin = ADMINS.computeIfAbsent(bootstrap, servers -> Admin.create(Map.of(
+        "bootstrap.servers", servers, "request.timeout.ms", "10000", "default.api.timeout.ms", "20000")));
+    switch (request.get("op").asText()) {
+      case "nodes": return admin.describeCluster().nodes().get().stream().map(node -> node.id()).sorted().toList();
+      case "createTopic": return createTopic(admin, request);
+      case "deleteTopic": return admin.deleteTopics(List.of(text(request, "topic"))).all().get();
+      case "describeTopic": return describeTopic(admin, text(request, "topic"));
+      case "deleteRecords": return admin.deleteRecords(Map.of(partition(request), RecordsToDelete.beforeOffset(request.get("before").asLong())))
+          .all().get();
+      case "committed": return committed(admin, text(request, "group"));
+      case "commit": return commit(admin, request);
+      case "describeGroup": return describeGroup(admin, text(request, "group"));
+      case "deleteGroup": return admin.deleteConsumerGroups(List.of(text(request, "group"))).all().get();
+      case "offsets": return offsets(bootstrap, request);
+      case "read": return read(bootstrap, request);
+      case "produce": return produce(PRODUCERS.computeIfAbsent(bootstrap, servers -> producer(servers, null)), request);
+      case "transaction": return transaction(bootstrap, request);
+      default: throw new IllegalArgumentException("no such op: " + request.get("op"));
+    }
+  }
+
+  static Object createTopic(Admin admin, JsonNode request) throws Exception {
+    Map<String, String> config = new HashMap<>();
+    request.get("config").properties().forEach(entry -> config.put(entry.getKey(), entry.getValue().asText()));
+    NewTopic topic = new NewTopic(text(request, "topic"), Optional.of(request.get("partitions").asInt()), Optional.empty()).configs(config);
+    admin.createTopics(List.of(topic)).all().get();
+    return null;
+  }
+
+  static Object describeTopic(Admin admin, String name) throws Exception {
+    TopicDescription topic = admin.describeTopics(List.of(name)).allTopicNames().get().get(name);
+    List<Object> partitions = new ArrayList<>();
+    topic.partitions().forEach(info -> partitions.add(object(
+        "partition", info.partition(),
+        "leader", info.leader() == null ? null : info.leader().id(),
+        "replicas", info.replicas().stream().map(node -> node.id()).toList(),
+        "isr", info.isr().stream().map(node -> node.id()).toList())));
+    return object("topicId", topic.topicId().toString(), "partitions", partitions);
+  }
+
+  static Object committed(Admin admin, String group) throws Exception {
+    List<Object> offsets = new ArrayList<>();
+    Map<TopicPartition, OffsetAndMetadata> found;
+    try {
+      found = admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata().get();
+    } catch (ExecutionException thrown) {
+      if (thrown.getCause() instanceof GroupIdNotFoundException) return offsets;
+      throw thrown;
+    }
+    found.forEach((at, offset) -> {
+      if (offset != null) {
+        offsets.add(object("topic", at.topic(), "partition", at.partition(), "offset", offset.offset(),
+            "metadata", offset.metadata(), "leaderEpoch", offset.leaderEpoch().orElse(null)));
+      }
+    });
+    return offsets;
+  }
+
+  static Object commit(Admin admin, JsonNode request) throws Exception {
+    String metadata = request.hasNonNull("metadata") ? text(request, "metadata") : "";
+    OffsetAndMetadata offset = new OffsetAndMetadata(request.get("offset").asLong(), metadata);
+    return admin.alterConsumerGroupOffsets(text(request, "group"), Map.of(partition(request), offset)).all().get();
+  }
+
+  static Object describeGroup(Admin admin, String group) throws Exception {
+    ConsumerGroupDescription found;
+    try {
+      found = admin.describeConsumerGroups(List.of(group)).all().get().get(group);
+    } catch (ExecutionException thrown) {
+      if (thrown.getCause() instanceof GroupIdNotFoundException) {
+        return object("state", "Dead", "type", "Unknown", "assignor", "", "members", List.of());
+      }
+      throw thrown;
+    }
+    List<Object> members = new ArrayList<>();
+    for (MemberDescription member : found.members()) {
+      members.add(object("memberId", member.consumerId(), "clientId", member.clientId(),
+          "instanceId", member.groupInstanceId().orElse(null),
+          "partitions", member.assignment().topicPartitions().stream()
+              .map(at -> object("topic", at.topic(), "partition", at.partition())).toList()));
+    }
+    return object("state", found.groupState().toString(), "type", found.type().toString(),
+        "assignor", found.partitionAssignor(), "members", members);
+  }
+
+  static Object offsets(String bootstrap, JsonNode request) {
+    try (KafkaConsumer<byte[], byte[]> consumer = consumer(bootstrap, text(request, "isolation"))) {
+      Collection<TopicPartition> all = partitions(consumer, text(request, "topic"));
+      Map<TopicPartition, Long> first = consumer.beginningOffsets(all);
+      Map<TopicPartition, Long> end = consumer.endOffsets(all);
+      return all.stream().map(at -> object("partition", at.partition(), "first", first.get(at), "end", end.get(at))).toList();
+    }
+  }
+
+  /** Everything between the first and the end offset of each partition as they stand now. */
+  static Object read(String bootstrap, JsonNode request) {
+    List<Object> records = new ArrayList<>();
+    try (KafkaConsumer<byte[], byte[]> consumer = consumer(bootstrap, text(request, "isolation"))) {
+      List<TopicPartition> open = new ArrayList<>(partitions(consumer, text(request, "topic")));
+      Map<TopicPartition, Long> end = consumer.endOffsets(open);
+      consumer.assign(open);
+      consumer.seekToBeginning(open);
+      long deadline = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(request.get("timeoutMs").asLong());
+      while (true) {
+        open.removeIf(at -> consumer.position(at) >= end.get(at));
+        if (open.isEmpty()) return records;
+        if (System.nanoTime() > deadline) throw new IllegalStateException("timed out before the end of " + open);
+        for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(200))) {
+          if (record.offset() >= end.get(new TopicPartition(record.topic(), record.partition()))) continue;
+          List<Object> headers = new ArrayList<>();
+          for (Header header : record.headers()) {
+            List<Object> pair = new ArrayList<>();
+            pair.add(header.key());
+            pair.add(base64(header.value()));
+            headers.add(pair);
+          }
+          records.add(object("partition", record.partition(), "offset", record.offset(), "timestamp", record.timestamp(),
+              "key", base64(record.key()), "value", base64(record.value()), "headers", headers));
+        }
+      }
+    }
+  }
+
+  static Object transaction(String bootstrap, JsonNode request) throws Exception {
+    try (KafkaProducer<byte[], byte[]> producer = producer(bootstrap, text(request, "transactionalId"))) {
+      producer.initTransactions();
+      producer.beginTransaction();
+      Object written = produce(producer, request);
+      if (request.get("commit").asBoolean()) producer.commitTransaction(); else producer.abortTransaction();
+      return written;
+    }
+  }
+
+  static Object produce(KafkaProducer<byte[], byte[]> producer, JsonNode request) throws Exception {
+    String topic = text(request, "topic");
+    List<Future<RecordMetadata>> sent = new ArrayList<>();
+    for (JsonNode record : request.get("records")) {
+      List<Header> headers = new ArrayList<>();
+      for (JsonNode pair : record.path("headers")) headers.add(new RecordHeader(pair.get(0).asText(), bytes(pair.get(1))));
+      sent.add(producer.send(new ProducerRecord<>(topic,
+          record.hasNonNull("partition") ? record.get("partition").asInt() : null,
+          record.hasNonNull("timestamp") ? record.get("timestamp").asLong() : null,
+          bytes(record.get("key")), bytes(record.get("value")), headers)));
+    }
+    producer.flush();
+    List<Object> written = new ArrayList<>();
+    for (Future<RecordMetadata> one : sent) written.add(object("partition", one.get().partition(), "offset", one.get().offset()));
+    return written;
+  }
+
+  static KafkaProducer<byte[], byte[]> producer(String bootstrap, String transactionalId) {
+    Map<String, Object> config = new HashMap<>(Map.of("bootstrap.servers", bootstrap, "acks", "all", "linger.ms", "2",
+        "max.block.ms", "20000", "delivery.timeout.ms", "30000", "request.timeout.ms", "10000"));
+    if (transactionalId != null) config.put("transactional.id", transactionalId);
+    return new KafkaProducer<>(config, new ByteArraySerializer(), new ByteArraySerializer());
+  }
+
+  static KafkaConsumer<byte[], byte[]> consumer(String bootstrap, String isolation) {
+    return new KafkaConsumer<>(Map.of("bootstrap.servers", bootstrap, "isolation.level", isolation, "enable.auto.commit", "false",
+        "auto.offset.reset", "earliest", "allow.auto.create.topics", "false", "fetch.max.wait.ms", "50",
+        "default.api.timeout.ms", "20000"), new ByteArrayDeserializer(), new ByteArrayDeserializer());
+  }
+
+  static List<TopicPartition> partitions(KafkaConsumer<?, ?> consumer, String topic) {
+    List<PartitionInfo> found = consumer.partitionsFor(topic);
+    if (found == null || found.isEmpty()) throw new IllegalStateException("no such topic: " + topic);
+    return found.stream().map(info -> new TopicPartition(topic, info.partition())).toList();
+  }
+
+  static TopicPartition partition(JsonNode request) {
+    return new TopicPartition(text(request, "topic"), request.get("partition").asInt());
+  }
+
+  static String text(JsonNode request, String name) {
+    return request.get(name).asText();
+  }
+
+  static String base64(byte[] bytes) {
+    return bytes == null ? null : Base64.getEncoder().encodeToString(bytes);
+  }
+
+  static byte[] bytes(JsonNode base64) {
+    return base64 == null || base64.isNull() ? null : Base64.getDecoder().decode(base64.asText());
+  }
+
+  static Map<String, Object> object(Object... pairs) {
+    Map<String, Object> object = new LinkedHashMap<>();
+    for (int i = 0; i < pairs.length; i += 2) object.put((String) pairs[i], pairs[i + 1]);
+    return object;
+  }
+}
