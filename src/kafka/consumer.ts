@@ -1,9 +1,11 @@
 import kafka, { type LibrdKafkaError, type Message, type TopicPartitionOffset } from '@confluentinc/kafka-javascript'
 import {
   CommitError, PollError,
-  type Batch, type CommittedOffset, type OffsetCommit, type PartitionEnd, type RebalanceEvent, type Source, type TopicPartition
+  type Batch, type CommittedOffset, type OffsetCommit, type PartitionEnd, type RebalanceEvent, type TopicPartition
 } from '../engine/types.js'
+import type { ConnectedSource } from '../group-member.js'
 import type { KafkaRecord, RecordHeader } from '../record.js'
+import { KafkaAdmin } from './admin.js'
 
 const { CODES: { ERRORS } } = kafka
 
@@ -60,15 +62,18 @@ const STANDING = new Map<number, string>([
  * It validates what it passes on: a commit element without a partition ends the process with SIGSEGV there, one without
  * an offset commits 0. Rebalance callbacks only enqueue; librdkafka waits for the answer, so that a drain can be awaited.
  */
-export class KafkaSource implements Source {
+class KafkaSource implements ConnectedSource {
   readonly #consumer: NativeConsumer
+  readonly #isolationLevel: ConsumerSettings['isolationLevel']
   readonly #events: RebalanceEvent[] = []
   readonly #acknowledgements: { resolve: () => void, reject: (error: Error) => void }[] = []
   readonly #owned = new Set<string>()
   #ends: PartitionEnd[] = []
   #leaving = false
+  #admin: KafkaAdmin | null = null
 
-  private constructor (settings: ConsumerSettings) {
+  constructor (settings: ConsumerSettings) {
+    this.#isolationLevel = settings.isolationLevel
     this.#consumer = new kafka.KafkaConsumer({
       ...propertiesOf(settings),
       rebalance_cb: (error: LibrdKafkaError | undefined, partitions: TopicPartition[]) => this.#rebalance(error, partitions),
@@ -79,14 +84,8 @@ export class KafkaSource implements Source {
     this.#consumer.on('event.error', () => {})
   }
 
-  /**
-   * Connects and subscribes.
-   *
-   * @throws {Error} with the client's last reason, where no broker could be reached within 10 s
-   */
-  static async connect (settings: ConsumerSettings): Promise<KafkaSource> {
-    const source = new KafkaSource(settings)
-    const consumer = source.#consumer
+  async connect ({ topics }: ConsumerSettings): Promise<void> {
+    const consumer = this.#consumer
     let reason = ''
     // A failed connect says no more than that it timed out; why is in the log only.
     consumer.on('event.log', ({ fac, message }: { fac?: string, message?: string }) => { if (fac === 'FAIL') reason = message ?? '' })
@@ -96,12 +95,9 @@ export class KafkaSource implements Source {
         else resolve()
       })
     })
-    consumer.subscribe([...settings.topics])
-    return source
+    this.#admin = new KafkaAdmin(consumer)
+    consumer.subscribe([...topics])
   }
-
-  /** For what an admin client derives from it. */
-  get client (): kafka.KafkaConsumer { return this.#consumer }
 
   poll (max: number, timeoutMs: number): Promise<Batch> {
     return new Promise((resolve, reject) => {
@@ -186,9 +182,14 @@ export class KafkaSource implements Source {
     return this.#leaving && this.#owned.size === 0 && this.#events.length === 0
   }
 
+  ends (partitions: readonly TopicPartition[]): Promise<PartitionEnd[]> {
+    return this.#admin!.ends(partitions.map(checked), this.#isolationLevel)
+  }
+
   /** Disconnects. Without `leave` before it, the group only notices at the session's end. */
   async close (): Promise<void> {
     if (!this.#consumer.isConnected()) return
+    this.#admin?.close()
     await new Promise<void>(resolve => {
       // Where a callback of the group was never answered the client waits for ever.
       const timer = setTimeout(resolve, DISCONNECT_TIMEOUT_MS)
@@ -217,6 +218,17 @@ export class KafkaSource implements Source {
     if (failed) waiting?.reject(commitErrorOf(failed))
     else waiting?.resolve()
   }
+}
+
+/**
+ * Connects a new member and subscribes it.
+ *
+ * @throws {Error} with the client's last reason, where no broker could be reached within 10 s
+ */
+export async function connectSource (settings: ConsumerSettings): Promise<ConnectedSource> {
+  const source = new KafkaSource(settings)
+  await source.connect(settings)
+  return source
 }
 
 function propertiesOf (settings: ConsumerSettings): ClientSettings {

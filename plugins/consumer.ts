@@ -1,0 +1,136 @@
+import type { FastifyBaseLogger } from 'fastify'
+import fp from 'fastify-plugin'
+import { systemClock } from '../src/clock.js'
+import type { ClientProperties, ConsumerConfig, DeadLetterTarget } from '../src/config.js'
+import { createObserver } from '../src/consumer-observer.js'
+import { deadLetterRecord } from '../src/engine/dead-letter.js'
+import { Engine } from '../src/engine/engine.js'
+import type { Handler, Sink } from '../src/engine/types.js'
+import { GroupMember, type ConnectedSource, type GroupMemberState } from '../src/group-member.js'
+import { createHandler } from '../src/handlers/index.js'
+import { connectSource } from '../src/kafka/consumer.js'
+import type { Metrics } from '../src/metrics.js'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** The consumer of this process, `null` where it only produces. */
+    consumer: Consumer | null
+  }
+}
+
+export interface Consumer {
+  /** What it is doing now: a snapshot. */
+  readonly state: GroupMemberState
+  /** The topic that a record of `topic` goes to when its attempts are used up, `null` with dead letters off. */
+  deadLetterTopicOf (topic: string): string | null
+}
+
+export interface ConsumerPluginOptions {
+  /** `null`: this process only produces. */
+  readonly config: ConsumerConfig | null
+  /** Properties common to all clients. */
+  readonly client: ClientProperties
+  /** The largest record that may be produced: dead letters must fit. */
+  readonly messageMaxBytes: number
+  /** How long the drain may take when the process closes. */
+  readonly closeTimeoutMs: number
+  /** Instead of the configured handler. */
+  readonly handler?: Handler
+  /** Instead of a member of a group in Kafka. */
+  readonly connect?: () => Promise<ConnectedSource>
+}
+
+/** Runs the consumer from when the process is ready until it closes: then it drains, commits and leaves its group. */
+export default fp<ConsumerPluginOptions>(async (app, options) => {
+  const { config } = options
+  if (config === null) {
+    app.decorate('consumer', null)
+    return
+  }
+  const log = app.log.child({ group: config.groupId })
+  // A module that cannot be used stops the start, before anything is fetched.
+  const handler = options.handler ?? await createHandler(config.handler, { log, producer: app.producer })
+  const deadLetterTopicOf = (topic: string) => deadLetterTopic(config.deadLetterTopic, topic)
+  const observer = createObserver(log, app.metrics.consumer)
+  const sink: Sink = async letter => {
+    await app.producer.send(deadLetterRecord(letter, {
+      topic: deadLetterTopicOf(letter.record.topic)!,
+      groupId: config.groupId,
+      maxBytes: options.messageMaxBytes,
+      nowMs: Date.now()
+    }))
+  }
+
+  const member = new GroupMember({
+    connect: options.connect ?? (() => connectSource({ ...config, client: { ...options.client, ...config.client } })),
+    createEngine: source => new Engine(engineOptions(config), { source, handler, sink, clock: systemClock, observer }),
+    onRestart: (err, delayMs) => {
+      app.metrics.consumer.restarts.inc()
+      log.error({ err, delayMs }, 'the consumer failed; making it anew')
+    }
+  })
+  app.decorate('consumer', { get state () { return member.state }, deadLetterTopicOf })
+  setLimits(app.metrics.consumer, config)
+  app.metrics.onScrape(() => setGauges(app.metrics.consumer, member.state))
+
+  app.addHook('onReady', async () => member.start())
+  app.addHook('onClose', async () => {
+    log.info('draining the consumer')
+    await member.stop(options.closeTimeoutMs)
+    log.info('the consumer has left its group')
+  })
+  warnOfRisks(log, config)
+}, { name: 'consumer', dependencies: ['metrics', 'producer'], fastify: '5.x' })
+
+function engineOptions (config: ConsumerConfig) {
+  const { deadLetterTopic } = config
+  return { ...config, exhausted: deadLetterTopic.kind === 'off' ? deadLetterTopic.then : 'dead-letter' as const }
+}
+
+function deadLetterTopic (target: DeadLetterTarget, topic: string): string | null {
+  switch (target.kind) {
+    case 'topic': return target.name
+    case 'suffix': return topic + target.suffix
+    case 'off': return null
+  }
+}
+
+function setLimits (metrics: Metrics['consumer'], config: ConsumerConfig): void {
+  metrics.inFlightLimit.set(config.maxInFlight)
+  metrics.windowLimitRecords.set(config.windowMaxRecords)
+  metrics.windowLimitBytes.set(config.windowMaxBytes)
+}
+
+/** Gauges are read from the engine when somebody scrapes, rather than set at every change. */
+function setGauges (metrics: Metrics['consumer'], state: GroupMemberState): void {
+  metrics.up.set(state.phase === 'running' ? 1 : 0)
+  metrics.assigned.set(state.partitions.length)
+  metrics.inFlightTotal.set(state.inFlight)
+  metrics.waiting.set(state.waiting)
+  metrics.retrying.set(state.retrying)
+  metrics.blocked.set(state.blocked)
+  metrics.abandoned.set(state.abandoned)
+  const {
+    inFlight, windowRecords, windowSpan, windowBytes, commitOffset, committedOffset, lag, paused
+  } = metrics
+  // A partition that was given up must not go on showing its last lag.
+  for (const gauge of [inFlight, windowRecords, windowSpan, windowBytes, commitOffset, committedOffset, lag, paused]) gauge.reset()
+  for (const { topic, partition, ...of } of state.partitions) {
+    const labels = { topic, partition }
+    inFlight.set(labels, of.inFlight)
+    windowRecords.set(labels, of.windowRecords)
+    windowSpan.set(labels, of.windowSpan)
+    windowBytes.set(labels, of.windowBytes)
+    if (of.commitOffset >= 0) commitOffset.set(labels, of.commitOffset)
+    if (of.committedOffset >= 0) committedOffset.set(labels, of.committedOffset)
+    if (of.lag !== null) lag.set(labels, of.lag)
+    paused.set(labels, of.paused ? 1 : 0)
+  }
+}
+
+function warnOfRisks (log: FastifyBaseLogger, { deadLetterTopic, handler }: ConsumerConfig): void {
+  if (handler === 'log') log.info('KAFKA_HANDLER is not set: records are logged, and that is all that is done with them')
+  if (deadLetterTopic.kind === 'off' && deadLetterTopic.then === 'skip') {
+    log.warn('dead letters are off and failed records are skipped: what fails for good is only in this log')
+  }
+}

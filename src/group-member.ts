@@ -1,0 +1,150 @@
+import type { Engine, EngineState, PartitionState } from './engine/engine.js'
+import type { PartitionEnd, Source, TopicPartition } from './engine/types.js'
+
+/** A source that was connected, with what goes along with the connection. */
+export interface ConnectedSource extends Source {
+  /** Where partitions end for this isolation level. */
+  ends (partitions: readonly TopicPartition[]): Promise<PartitionEnd[]>
+  close (): Promise<void>
+}
+
+export interface GroupMemberOptions {
+  readonly connect: () => Promise<ConnectedSource>
+  readonly createEngine: (source: Source) => Engine
+  /** Told why the member is made anew. */
+  readonly onRestart: (error: Error, delayMs: number) => void
+}
+
+/** One partition, with its lag: `null` until its end is known. */
+export type PartitionStatus = PartitionState & { readonly lag: number | null }
+
+export type GroupMemberState = Omit<EngineState, 'phase' | 'partitions'> & {
+  readonly phase: 'connecting' | EngineState['phase']
+  readonly partitions: PartitionStatus[]
+}
+
+const RESTART_MIN_MS = 500
+const RESTART_MAX_MS = 30_000
+/** One that ran this long before it failed starts again without the waits of earlier failures. */
+const RAN_WELL_MS = 60_000
+/** How often the partitions' ends are asked for, and how soon for one whose end is not known yet. */
+const ENDS_INTERVAL_MS = 5_000
+const ENDS_AT_FIRST_MS = 500
+
+/**
+ * Keeps one member of the group running: connects, runs the engine over the connection, and makes both anew when they
+ * fail for good, until it is stopped. Also asks for the partitions' ends from time to time, for the lag.
+ */
+export class GroupMember {
+  readonly #options: GroupMemberOptions
+  #source: ConnectedSource | null = null
+  #engine: Engine | null = null
+  #running: Promise<void> | null = null
+  #stopping = false
+  #wake: (() => void) | null = null
+  #failure: Error | null = null
+  #endsTimer: NodeJS.Timeout | null = null
+  #endsAskedAt = 0
+  #askingEnds = false
+  readonly #ends = new Map<string, number>()
+
+  constructor (options: GroupMemberOptions) {
+    this.#options = options
+  }
+
+  start (): void {
+    this.#running ??= this.#run()
+    this.#endsTimer ??= setInterval(() => { this.#askEnds() }, ENDS_AT_FIRST_MS)
+  }
+
+  /**
+   * Stops admitting, drains within `timeoutMs`, commits, leaves the group, disconnects. Never rejects.
+   */
+  async stop (timeoutMs: number): Promise<void> {
+    this.#stopping = true
+    if (this.#endsTimer !== null) clearInterval(this.#endsTimer)
+    this.#wake?.()
+    await this.#engine?.stop(timeoutMs)
+    await this.#running
+  }
+
+  get state (): GroupMemberState {
+    const engine = this.#engine?.state
+    const connecting = this.#failure === null ? 'the consumer is connecting' : `the consumer cannot connect: ${this.#failure.message}`
+    if (engine === undefined) return { ...NOT_RUNNING, phase: this.#stopping ? 'stopped' : 'connecting', problems: [connecting] }
+    return { ...engine, partitions: engine.partitions.map(partition => ({ ...partition, lag: this.#lagOf(partition) })) }
+  }
+
+  async #run (): Promise<void> {
+    let delayMs = RESTART_MIN_MS
+    while (!this.#stopping) {
+      const startedAt = performance.now()
+      try {
+        await this.#live()
+      } catch (error) {
+        if (performance.now() - startedAt > RAN_WELL_MS) delayMs = RESTART_MIN_MS
+        this.#failure = error as Error
+        this.#options.onRestart(this.#failure, delayMs)
+        await this.#wait(delayMs)
+        delayMs = Math.min(RESTART_MAX_MS, delayMs * 2)
+      }
+    }
+  }
+
+  /** One life of the member, from connecting to leaving. */
+  async #live (): Promise<void> {
+    const source = await this.#options.connect()
+    this.#source = source
+    try {
+      if (this.#stopping) return
+      this.#failure = null
+      this.#engine = this.#options.createEngine(source)
+      await this.#engine.run()
+    } finally {
+      this.#source = null
+      this.#engine = null
+      this.#ends.clear()
+      await source.close()
+    }
+  }
+
+  async #askEnds (): Promise<void> {
+    const partitions = this.#engine?.state.partitions ?? []
+    if (this.#source === null || partitions.length === 0 || this.#askingEnds) return
+    const waited = performance.now() - this.#endsAskedAt
+    if (waited < ENDS_INTERVAL_MS && partitions.every(({ topic, partition }) => this.#ends.has(`${topic}/${partition}`))) return
+    this.#askingEnds = true
+    this.#endsAskedAt = performance.now()
+    try {
+      for (const { topic, partition, offset } of await this.#source.ends(partitions)) this.#ends.set(`${topic}/${partition}`, offset)
+    } catch {
+      // The lag stays what it was; that the brokers are away is told by those who need them more.
+    } finally {
+      this.#askingEnds = false
+    }
+  }
+
+  #lagOf ({ topic, partition, commitOffset, lastAdmitted }: PartitionState): number | null {
+    const asked = this.#ends.get(`${topic}/${partition}`) ?? -1
+    // What was read since the end was last asked for moves it, too.
+    const end = Math.max(asked, lastAdmitted + 1)
+    if (commitOffset < 0) return asked < 0 ? null : asked
+    return asked < 0 && lastAdmitted < 0 ? null : Math.max(0, end - commitOffset)
+  }
+
+  #wait (ms: number): Promise<void> {
+    if (this.#stopping) return Promise.resolve()
+    return new Promise(resolve => {
+      const timer = setTimeout(() => this.#wake?.(), ms)
+      this.#wake = () => {
+        this.#wake = null
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+  }
+}
+
+const NOT_RUNNING = {
+  partitions: [], inFlight: 0, waiting: 0, retrying: 0, deadLettering: 0, abandoned: 0, blocked: 0, lastTurnAt: 0
+} as const satisfies Omit<GroupMemberState, 'phase' | 'problems'>

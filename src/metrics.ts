@@ -1,0 +1,72 @@
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
+
+const PARTITION = ['topic', 'partition'] as const
+const HANDLER_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
+const REQUEST_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+
+/**
+ * Every metric of Sluice's own, in one table. Base units, and labels that are bounded: topics and partitions of the
+ * cluster, routes as they are declared, codes of the error table; never a key, nor a path that a caller chose.
+ */
+export function createMetrics (registry: Registry) {
+  const registers = [registry]
+  const counter = <L extends string>(name: string, help: string, labelNames: readonly L[] = []) =>
+    new Counter<L>({ name, help, labelNames, registers })
+  const gauge = <L extends string>(name: string, help: string, labelNames: readonly L[] = []) =>
+    new Gauge<L>({ name, help, labelNames, registers })
+  const histogram = <L extends string>(name: string, help: string, buckets: number[], labelNames: readonly L[] = []) =>
+    new Histogram<L>({ name, help, buckets, labelNames, registers })
+
+  return {
+    http: {
+      requests: histogram('sluice_http_request_duration_seconds', 'Time from a request\'s arrival to the end of its response',
+        REQUEST_BUCKETS, ['method', 'route', 'status'])
+    },
+    producer: {
+      duration: histogram('sluice_produce_duration_seconds', 'Time from handing a record over to its acknowledgement by the broker (acks=all)',
+        REQUEST_BUCKETS),
+      records: counter('sluice_produce_records_total', 'Records acknowledged by the broker', ['topic']),
+      failures: counter('sluice_produce_failures_total', 'Records refused or failed, by the code of the error', ['code']),
+      pendingRecords: gauge('sluice_produce_pending_records', 'Records handed over and not acknowledged yet'),
+      pendingBytes: gauge('sluice_produce_pending_bytes', 'Bytes of the records handed over and not acknowledged yet'),
+      reachable: gauge('sluice_produce_broker_reachable', '1 while the brokers answer the producer, else 0')
+    },
+    consumer: {
+      inFlightLimit: gauge('sluice_consumer_in_flight_limit_records', 'Handlers that may run at once (KAFKA_MAX_PROC_COUNT)'),
+      windowLimitRecords: gauge('sluice_consumer_window_limit_records', 'Records that a partition\'s window may hold'),
+      windowLimitBytes: gauge('sluice_consumer_window_limit_bytes', 'Bytes that a partition\'s window may hold'),
+      inFlightTotal: gauge('sluice_consumer_in_flight_total_records', 'Handlers running now, revoked partitions included'),
+      waiting: gauge('sluice_consumer_waiting_records', 'Records admitted that have not started'),
+      retrying: gauge('sluice_consumer_retrying_records', 'Records that wait for their next attempt'),
+      blocked: gauge('sluice_consumer_blocked_records', 'Failed records that hold their keys because dead letters are off'),
+      abandoned: gauge('sluice_consumer_abandoned_handlers', 'Handlers that ignored their time limit and still run'),
+      assigned: gauge('sluice_consumer_assigned_partitions', 'Partitions that this member owns'),
+      up: gauge('sluice_consumer_up', '1 while the consumer runs as a member of its group, else 0'),
+
+      inFlight: gauge('sluice_consumer_in_flight_records', 'Handlers running now', PARTITION),
+      windowRecords: gauge('sluice_consumer_window_records', 'Admitted records that the commit offset has not passed', PARTITION),
+      windowSpan: gauge('sluice_consumer_window_span_offsets', 'From the commit offset to the last admitted record', PARTITION),
+      windowBytes: gauge('sluice_consumer_window_bytes', 'Bytes of records admitted and not completed', PARTITION),
+      commitOffset: gauge('sluice_consumer_commit_offset', 'Everything below it is completed', PARTITION),
+      committedOffset: gauge('sluice_consumer_committed_offset', 'The commit offset that the broker last acknowledged', PARTITION),
+      lag: gauge('sluice_consumer_lag_records', 'From the commit offset to the end that this isolation level can read', PARTITION),
+      paused: gauge('sluice_consumer_paused', '1 while fetching is paused, else 0', PARTITION),
+
+      completed: counter('sluice_consumer_records_completed_total', 'Records completed: handled, dead-lettered or skipped', ['topic', 'outcome']),
+      attempts: counter('sluice_consumer_attempts_total', 'Attempts that ended: ok, failed, timed-out, abandoned', ['topic', 'outcome']),
+      retries: counter('sluice_consumer_retries_total', 'Failed attempts that are tried again', ['topic']),
+      deadLetterRefusals: counter('sluice_consumer_dead_letter_refusals_total', 'Dead letters that could not be sent, and are tried again', ['topic']),
+      unexpected: counter('sluice_consumer_unexpected_records_total', 'Records delivered twice, or below what was read already', ['topic', 'what']),
+      commits: counter('sluice_consumer_commits_total', 'Commits, by whether the broker acknowledged them', ['result']),
+      rebalances: counter('sluice_consumer_rebalances_total', 'Rebalance events: assigned, revoked, lost', ['type']),
+      restarts: counter('sluice_consumer_restarts_total', 'Times that the consumer was made anew, after a failed connect or a fatal error'),
+      pollFailures: counter('sluice_consumer_poll_failures_total', 'Polls that failed'),
+
+      handlerDuration: histogram('sluice_consumer_handler_duration_seconds', 'Time that one attempt of a handler took', HANDLER_BUCKETS, ['topic']),
+      commitDuration: histogram('sluice_consumer_commit_duration_seconds', 'Time from a commit to its acknowledgement', REQUEST_BUCKETS),
+      drainDuration: histogram('sluice_consumer_drain_duration_seconds', 'Time from a revoke to the end of what was in flight', HANDLER_BUCKETS)
+    }
+  }
+}
+
+export type Metrics = ReturnType<typeof createMetrics>
