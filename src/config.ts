@@ -42,7 +42,7 @@ export function loadConfig (env: NodeJS.ProcessEnv = process.env, options: LoadO
   const values = checkVariables({ ...file?.variables, ...raw }, variable => nameOf(variable as Variable))
   checkCombinations(values, nameOf)
 
-  const kafka = kafkaConfig(values, raw, file, nameOf, cwd)
+  const kafka = kafkaConfig(values, file, nameOf, cwd)
   const topics = subscription(values, kafka.embedded)
   const config: Config = {
     http: httpConfig(values),
@@ -103,12 +103,12 @@ function httpConfig (values: Environment): HttpConfig {
   }
 }
 
-function kafkaConfig (values: Environment, raw: RawVariables, file: FileSettings | undefined, nameOf: NameOf, cwd: string): Config['kafka'] {
+function kafkaConfig (values: Environment, file: FileSettings | undefined, nameOf: NameOf, cwd: string): Config['kafka'] {
   const servers = values.KAFKA_BOOTSTRAP_SERVERS
   if (servers === undefined) {
     // Whoever forgot the one line that matters must not find the records in a broker that keeps nothing.
-    const forACluster = Object.keys(variableSchemas)
-      .find(name => raw[name] !== undefined && /^KAFKA_(SECURITY_PROTOCOL|SASL_\w+|SSL_\w+|PROPERTIES_FILE)$/.test(name))
+    const forACluster = (Object.keys(variableSchemas) as Variable[]).find(name =>
+      /^KAFKA_(SECURITY_PROTOCOL|SASL_\w+|SSL_\w+|PROPERTIES_FILE)$/.test(name) && values[name] !== variableSchemas[name]!.default)
     if (forACluster !== undefined) {
       throw new ConfigError(`KAFKA_BOOTSTRAP_SERVERS must be set where ${forACluster} is: the embedded broker has no use for it`)
     }

@@ -8,8 +8,14 @@ export class ConfigError extends Error {
 
 const SHOWN_CHARACTERS_MAX = 80
 
-/** What was found, for an error's one line: in quotes, control characters escaped, cut at 80 characters. */
+/** What was found, for an error's one line: in quotes, what cannot be seen escaped, cut at 80 characters. */
 export function quoted (value: string): string {
   const cut = value.length > SHOWN_CHARACTERS_MAX ? `${value.slice(0, SHOWN_CHARACTERS_MAX)}…` : value
-  return `'${cut.replace(/[\p{Cc}\u2028\u2029]/gu, character => JSON.stringify(character).slice(1, -1))}'`
+  return `'${cut.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, escaped)}'`
+}
+
+function escaped (character: string): string {
+  if (character === '\n') return '\\n'
+  if (character === '\t') return '\\t'
+  return `\\u{${character.codePointAt(0)!.toString(16)}}`
 }

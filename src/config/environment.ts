@@ -1,12 +1,14 @@
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { parseEnv } from 'node:util'
-import { envSchema } from 'env-schema'
+import { envSchema, type EnvSchemaOpt } from 'env-schema'
 import { ConfigError, quoted } from './config-error.js'
 import { environmentSchema, variableSchemas, type Environment, type VariableSchema } from './environment-schema.js'
 
 /** Variables as they were written; never an empty one. */
 export type RawVariables = Record<string, string>
+
+type Ajv = Extract<NonNullable<EnvSchemaOpt['ajv']>, { compile: unknown }>
 
 // No octal look-alikes, exponents, hexadecimals or white space: 010, 1e3, 0x10 and ' 5 ' are refused rather than guessed at.
 const written = {
@@ -41,6 +43,9 @@ function readDotenv (cwd: string): NodeJS.Dict<string> {
   }
 }
 
+// Kept, since it keeps the compiled schema.
+let ajv: Ajv | undefined
+
 /**
  * Checks the variables against the schema and fills in the defaults.
  *
@@ -60,7 +65,7 @@ export function checkVariables (raw: RawVariables, name: (variable: string) => s
       schema: environmentSchema,
       data: known,
       env: false,
-      ajv: { customOptions: ajv => ajv.addVocabulary(['wants', 'whenUnset', 'secret', 'anyCase']) }
+      ajv: { customOptions: fresh => { ajv ??= fresh.addVocabulary(['wants', 'whenUnset', 'secret', 'anyCase']); return ajv } }
     })
   } catch (error) {
     const first = (error as { errors?: { instancePath: string }[] }).errors?.[0]
