@@ -194,7 +194,8 @@ export class Kafka {
 
   /** Writes one record a line with kcat. With `delimiter`, what stands before its first occurrence is the key. */
   async kcatProduce (topic: string, lines: string[], { delimiter }: { delimiter?: string } = {}): Promise<void> {
-    await kcat(['-P', '-b', this.bootstrapServers, '-t', topic, ...(delimiter === undefined ? [] : ['-K', delimiter])], { input: lines.join('\n') + '\n' })
+    const keys = delimiter === undefined ? [] : ['-K', delimiter]
+    await kcat(['-P', '-b', this.bootstrapServers, '-t', topic, ...keys], { input: lines.join('\n') + '\n' })
   }
 
   /** Every record of a topic by kcat, for text keys and values (readAll is exact for any bytes). */
@@ -238,7 +239,9 @@ function toWire (record: NewRecord): object {
  *
  * @throws {Error} naming what was waited for, after `timeoutMs`
  */
-export async function waitFor (what: string, holds: () => boolean | Promise<boolean>, { timeoutMs = 15_000, everyMs = 25 } = {}): Promise<void> {
+export async function waitFor (
+  what: string, holds: () => boolean | Promise<boolean>, { timeoutMs = 15_000, everyMs = 25 } = {}
+): Promise<void> {
   const deadline = performance.now() + timeoutMs
   while (!await holds()) {
     if (performance.now() > deadline) throw new Error(`waited ${timeoutMs} ms in vain for ${what}`)

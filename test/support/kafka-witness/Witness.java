@@ -104,8 +104,10 @@ public class Witness {
 
   static Object answer(JsonNode request) throws Exception {
     String bootstrap = request.get("bootstrap").asText();
+    // A broker that SIGSTOP holds takes the connection and answers nothing: give it up soon and ask another one.
     Admin admin = ADMINS.computeIfAbsent(bootstrap, servers -> Admin.create(Map.of(
-        "bootstrap.servers", servers, "request.timeout.ms", "10000", "default.api.timeout.ms", "20000")));
+        "bootstrap.servers", servers, "request.timeout.ms", "2000", "default.api.timeout.ms", "30000", "retries", "100",
+        "reconnect.backoff.ms", "500", "reconnect.backoff.max.ms", "3000", "metadata.max.age.ms", "2000")));
     switch (request.get("op").asText()) {
       case "nodes": return admin.describeCluster().nodes().get().stream().map(node -> node.id()).sorted().toList();
       case "createTopic": return createTopic(admin, request);
@@ -256,15 +258,15 @@ public class Witness {
 
   static KafkaProducer<byte[], byte[]> producer(String bootstrap, String transactionalId) {
     Map<String, Object> config = new HashMap<>(Map.of("bootstrap.servers", bootstrap, "acks", "all", "linger.ms", "2",
-        "max.block.ms", "20000", "delivery.timeout.ms", "30000", "request.timeout.ms", "10000"));
+        "max.block.ms", "20000", "delivery.timeout.ms", "30000", "request.timeout.ms", "3000"));
     if (transactionalId != null) config.put("transactional.id", transactionalId);
     return new KafkaProducer<>(config, new ByteArraySerializer(), new ByteArraySerializer());
   }
 
   static KafkaConsumer<byte[], byte[]> consumer(String bootstrap, String isolation) {
     return new KafkaConsumer<>(Map.of("bootstrap.servers", bootstrap, "isolation.level", isolation, "enable.auto.commit", "false",
-        "auto.offset.reset", "earliest", "allow.auto.create.topics", "false", "fetch.max.wait.ms", "50",
-        "default.api.timeout.ms", "20000"), new ByteArrayDeserializer(), new ByteArrayDeserializer());
+        "request.timeout.ms", "3000", "auto.offset.reset", "earliest", "allow.auto.create.topics", "false", "fetch.max.wait.ms", "50",
+        "default.api.timeout.ms", "30000"), new ByteArrayDeserializer(), new ByteArrayDeserializer());
   }
 
   static List<TopicPartition> partitions(KafkaConsumer<?, ?> consumer, String topic) {
