@@ -1,0 +1,451 @@
+import type { ClientProperties, ProducerConfig } from '../config.js'
+import { SluiceError } from '../errors.js'
+import type { OutgoingRecord, Receipt } from '../record.js'
+import { reasonForCallers, scrubber, withoutThread } from './connection-reason.js'
+import { deliveryUnknown, refusedByClient, reportedByKafka } from './delivery-errors.js'
+import {
+  clusterMetadata, codes, connect, disconnect, flush, newProducer, requestTopic,
+  type ClusterMetadata, type DriverError, type DriverLogLine, type NativeProducer
+} from './driver.js'
+import { prepareRecord, type PreparedRecord } from './prepared-record.js'
+import { producerProperties } from './producer-properties.js'
+import { Reachability } from './reachability.js'
+import type { Log, Outcome, ProducerObserver, ProducerState, RecordProducer } from './record-producer.js'
+
+export interface KafkaProducerOptions {
+  /** librdkafka properties for any client: brokers, security. */
+  readonly client: ClientProperties
+  readonly settings: ProducerConfig
+  readonly log: Log
+  readonly observer?: ProducerObserver
+  /** False for the embedded broker, whose reports all say 1234. */
+  readonly reportsTimestamps?: boolean
+}
+
+const firstConnectTimeoutMs = 3_000
+/** An attempt cannot be called off, so that it also bounds how long a close may take. */
+const maxConnectTimeoutMs = 10_000
+const maxConnectPauseMs = 2_000
+const tickMs = 250
+const probeTimeoutMs = 2_000
+const disconnectTimeoutMs = 5_000
+
+/** The part of a delivery report that is used. */
+interface DeliveryReport {
+  readonly partition: number
+  readonly offset: number
+  readonly timestamp?: number
+  readonly opaque?: unknown
+}
+
+/** A native client and what was handed to it. */
+class Session {
+  readonly pending = new Set<Pending>()
+  onEmpty: (() => void) | null = null
+  constructor (readonly client: NativeProducer) {}
+}
+
+/** A record between `produce()` and its report. Travels through the client as its opaque. */
+class Pending {
+  expired = false
+  timer: NodeJS.Timeout | undefined
+  constructor (
+    readonly session: Session,
+    readonly topic: string,
+    readonly size: number,
+    readonly timestamp: number,
+    readonly enqueuedAt: number,
+    readonly settle: (outcome: Outcome) => void
+  ) {}
+}
+
+/**
+ * An idempotent producer with acks=all over the driver's callback API.
+ *
+ * It counts what is pending by itself: at most `queueMaxRecords` and `queueMaxBytes`, and everything beyond is refused before
+ * it is enqueued. It never retries what may have been written, and never ends the process.
+ */
+export class KafkaProducer implements RecordProducer {
+  readonly #properties: ClientProperties
+  readonly #settings: ProducerConfig
+  readonly #log: Log
+  readonly #observer: ProducerObserver | undefined
+  readonly #reportsTimestamps: boolean
+  readonly #scrub: (line: string) => string
+
+  #session: Session | null = null
+  readonly #retiring = new Set<Promise<void>>()
+  #connecting: Promise<void> | null = null
+  #wake: (() => void) | null = null
+  #ticker: NodeJS.Timeout | undefined
+  #closing: Promise<void> | null = null
+
+  #pendingRecords = 0
+  #pendingBytes = 0
+  readonly #reachability = new Reachability()
+  /** The newest reason that the client's log gave. */
+  #lastError: string | null = null
+  #probing: Promise<void> | null = null
+  #metadata: ClusterMetadata | null = null
+  #metadataAt = 0
+
+  /** @throws nothing: a property that librdkafka does not take is found by `connect()` */
+  constructor ({ client, settings, log, observer, reportsTimestamps = true }: KafkaProducerOptions) {
+    this.#settings = settings
+    this.#log = log
+    this.#observer = observer
+    this.#reportsTimestamps = reportsTimestamps
+    this.#properties = producerProperties(client, settings)
+    this.#scrub = scrubber(this.#properties)
+  }
+
+  /**
+   * Connects, and keeps trying until it has or is closed; resolves then. A client that failed is thrown away.
+   *
+   * @throws {DriverError} at once, if librdkafka does not take the configuration
+   */
+  async connect (): Promise<void> {
+    if (this.#closing !== null || this.#session !== null) return
+    this.#connecting ??= this.#connectUntilDone().finally(() => { this.#connecting = null })
+    await this.#connecting
+  }
+
+  get state (): ProducerState {
+    return {
+      connected: this.#session !== null,
+      reachable: this.#session !== null && this.#reachability.reachable,
+      pendingRecords: this.#pendingRecords,
+      pendingBytes: this.#pendingBytes,
+      lastError: this.#session !== null && this.#reachability.reachable ? null : this.#lastError
+    }
+  }
+
+  send (record: OutgoingRecord, timeoutMs?: number): Promise<Receipt> {
+    return new Promise((resolve, reject) => {
+      const prepared = this.#prepare(record)
+      const session = this.#admit(1, prepared.size)
+      const settle = (outcome: Outcome): void => { outcome instanceof SluiceError ? reject(outcome) : resolve(outcome) }
+      const pending = this.#enqueue(session, prepared, settle)
+      if (pending !== null && timeoutMs !== undefined) pending.timer = setTimeout(this.#expire, timeoutMs, pending)
+    })
+  }
+
+  async sendBatch (records: readonly OutgoingRecord[], timeoutMs?: number): Promise<Outcome[]> {
+    const outcomes = new Array<Outcome>(records.length)
+    const prepared = new Array<PreparedRecord | null>(records.length)
+    let count = 0
+    let bytes = 0
+    for (const [i, record] of records.entries()) {
+      prepared[i] = null
+      try {
+        const one = prepared[i] = this.#prepare(record)
+        count++
+        bytes += one.size
+      } catch (err) {
+        if (!(err instanceof SluiceError)) throw err
+        outcomes[i] = err
+      }
+    }
+    if (count === 0) return outcomes
+    const session = this.#admit(count, bytes)
+    return await new Promise(resolve => {
+      const waiting: Pending[] = []
+      let left = count
+      let timer: NodeJS.Timeout | undefined
+      for (const [i, one] of prepared.entries()) {
+        if (one === null) continue
+        const pending = this.#enqueue(session, one, outcome => {
+          outcomes[i] = outcome
+          if (--left === 0) { clearTimeout(timer); resolve(outcomes) }
+        })
+        if (pending !== null) waiting.push(pending)
+      }
+      if (left > 0 && timeoutMs !== undefined) {
+        timer = setTimeout(() => { for (const pending of waiting) this.#expire(pending) }, timeoutMs)
+      }
+    })
+  }
+
+  /** The newest list of topics with their numbers of partitions, and when it was read (`performance.now()`). */
+  get topicList (): { readonly partitions: ReadonlyMap<string, number>, readonly at: number } | null {
+    return this.#metadata === null ? null : { partitions: this.#metadata.partitions, at: this.#metadataAt }
+  }
+
+  /**
+   * Asks Kafka for the list of topics. One question is under way at a time: whoever comes later shares its answer.
+   *
+   * @throws {SluiceError} SLUICE_BROKER_UNAVAILABLE after at most 2 s
+   */
+  refreshTopics (): Promise<void> {
+    this.#probing ??= this.#probe().finally(() => { this.#probing = null })
+    return this.#probing
+  }
+
+  /** Asks for a topic by its name, which makes it where client and broker create topics automatically. */
+  async requestTopic (topic: string): Promise<void> {
+    const session = this.#session
+    if (session === null) throw this.#unavailable()
+    try {
+      await requestTopic(session.client, topic, probeTimeoutMs)
+    } catch {
+      throw this.#unavailable()
+    }
+  }
+
+  /**
+   * Takes nothing more, waits at most `timeoutMs` for the reports of what is pending, and lets go of the client. What is not
+   * reported by then ends as SLUICE_DELIVERY_UNKNOWN. Afterwards nothing of it keeps the process alive.
+   */
+  close (timeoutMs: number): Promise<void> {
+    this.#closing ??= this.#close(performance.now() + timeoutMs)
+    return this.#closing
+  }
+
+  async #close (deadline: number): Promise<void> {
+    clearInterval(this.#ticker)
+    this.#wake?.()
+    const session = this.#session
+    this.#session = null
+    if (session !== null) this.#retire(session, deadline)
+    await within(deadline + disconnectTimeoutMs, Promise.allSettled([this.#connecting, this.#probing, ...this.#retiring]))
+  }
+
+  // --- Connecting -----------------------------------------------------------------------------------------------------
+
+  async #connectUntilDone (): Promise<void> {
+    let timeoutMs = firstConnectTimeoutMs
+    let pauseMs = tickMs
+    while (this.#closing === null) {
+      const session = this.#open()
+      try {
+        const metadata = await connect(session.client, timeoutMs)
+        if (this.#closing === null) this.#adopt(session, metadata)
+        else await disconnect(session.client)
+        return
+      } catch (err) {
+        this.#lastError ??= this.#scrub((err as Error).message)
+        this.#log.warn({ reason: this.#lastError }, 'no connection to Kafka yet; trying again')
+      }
+      await this.#pause(pauseMs)
+      // A slow network may need longer than the first attempts get.
+      timeoutMs = Math.min(timeoutMs * 2, maxConnectTimeoutMs)
+      pauseMs = Math.min(pauseMs * 2, maxConnectPauseMs)
+    }
+  }
+
+  #open (): Session {
+    const session = new Session(newProducer(this.#properties))
+    session.client.on('event.log', (line: DriverLogLine) => { this.#heard(line) })
+    session.client.on('delivery-report', this.#report)
+    return session
+  }
+
+  #adopt (session: Session, metadata: ClusterMetadata): void {
+    // Only now: before the connection this call ends the process.
+    session.client.setPollInBackground(true)
+    this.#session = session
+    this.#learn(metadata)
+    this.#ticker ??= setInterval(() => { this.#tick() }, tickMs).unref()
+    this.#log.info({ brokers: metadata.brokers.length }, 'connected to Kafka for producing')
+  }
+
+  #pause (ms: number): Promise<void> {
+    if (this.#closing !== null) return Promise.resolve()
+    return new Promise(resolve => {
+      const timer = setTimeout(resolve, ms)
+      this.#wake = () => { clearTimeout(timer); resolve() }
+    })
+  }
+
+  /** A line of librdkafka's log. Its FAIL lines are the only place where the reason of a failure is told. */
+  #heard (line: DriverLogLine): void {
+    const message = this.#scrub(withoutThread(line.message))
+    if (line.fac === 'FAIL') {
+      this.#lastError = message
+      this.#reachability.suspect()
+    }
+    this.#log.debug({ facility: line.fac, severity: line.severity, line: message }, 'Kafka client')
+  }
+
+  /** Replaces a client that had a fatal error. What it still holds gets its reports, or an unknown outcome. */
+  #replace (session: Session): void {
+    if (this.#session !== session) return
+    this.#session = null
+    this.#lastError = 'the client had a fatal error and is being replaced'
+    this.#log.error({ pendingRecords: session.pending.size }, 'the Kafka producer had a fatal error; making a new one')
+    this.#retire(session, performance.now() + this.#settings.deliveryTimeoutMs)
+    this.connect().catch((err: unknown) => { this.#log.error({ err }, 'the new Kafka producer cannot be made') })
+  }
+
+  #retire (session: Session, deadline: number): void {
+    const retired = this.#letGo(session, deadline).finally(() => { this.#retiring.delete(retired) })
+    this.#retiring.add(retired)
+  }
+
+  /** The order matters: reports that arrive after the disconnect are lost. */
+  async #letGo (session: Session, deadline: number): Promise<void> {
+    if (session.pending.size > 0) {
+      await flush(session.client, Math.max(1, Math.ceil(deadline - performance.now())))
+      if (session.pending.size > 0) await within(deadline, new Promise<void>(resolve => { session.onEmpty = resolve }))
+    }
+    if (session.pending.size > 0) {
+      this.#log.warn({ records: session.pending.size }, 'gave up waiting for delivery reports; the outcome is unknown')
+    }
+    for (const pending of session.pending) this.#settled(pending, deliveryUnknown())
+    await disconnect(session.client)
+  }
+
+  // --- Is Kafka there? ------------------------------------------------------------------------------------------------
+
+  /** Four times a second; nearly always there is nothing to do. */
+  #tick (): void {
+    if (this.#session === null || this.#probing !== null) return
+    const oldest = this.#session.pending.values().next().value
+    if (!this.#reachability.shouldAsk(performance.now(), oldest?.enqueuedAt)) return
+    this.refreshTopics().catch(() => { /* `#probe` has noted it. */ })
+  }
+
+  async #probe (): Promise<void> {
+    const session = this.#session
+    if (session === null) throw this.#unavailable()
+    this.#reachability.asked(performance.now())
+    try {
+      const metadata = await clusterMetadata(session.client, probeTimeoutMs)
+      if (session === this.#session) this.#learn(metadata)
+    } catch (err) {
+      if (session === this.#session && this.#reachability.missed(performance.now(), this.#metadata?.brokers.length ?? 1)) {
+        if (!this.#reachability.suspicious) this.#lastError = `no answer to a metadata request within ${probeTimeoutMs} ms: ${(err as Error).message}`
+        this.#log.warn({ reason: this.#lastError }, 'Kafka does not answer; requests are refused until it does')
+      }
+      throw this.#unavailable()
+    }
+  }
+
+  #learn (metadata: ClusterMetadata): void {
+    this.#metadata = metadata
+    this.#metadataAt = performance.now()
+    this.#reachability.trust()
+    this.#answered(this.#metadataAt)
+  }
+
+  #answered (now: number): void {
+    if (this.#reachability.answered(now)) this.#log.info({}, 'Kafka answers')
+  }
+
+  #unavailable (): SluiceError {
+    return new SluiceError('SLUICE_BROKER_UNAVAILABLE', `Kafka cannot be reached: ${reasonForCallers(this.#lastError)}. Nothing was produced.`)
+  }
+
+  // --- A record's way -------------------------------------------------------------------------------------------------
+
+  #prepare (record: OutgoingRecord): PreparedRecord {
+    try {
+      return prepareRecord(record, this.#settings.messageMaxBytes)
+    } catch (err) {
+      throw err instanceof SluiceError ? this.#refuse(err) : err
+    }
+  }
+
+  /** Finds room for all of it, or refuses all of it. Nothing is reserved for longer than the caller's own turn. */
+  #admit (records: number, bytes: number): Session {
+    if (this.#closing !== null) {
+      throw this.#refuse(new SluiceError('SLUICE_CLOSING', 'This process is about to end. Nothing was produced.'))
+    }
+    const { queueMaxRecords, queueMaxBytes } = this.#settings
+    if (records > queueMaxRecords) {
+      throw this.#refuse(new SluiceError('SLUICE_BATCH_TOO_LARGE', `A batch may have ${queueMaxRecords} records.`, { limit: queueMaxRecords }))
+    }
+    if (bytes > queueMaxBytes) {
+      throw this.#refuse(new SluiceError('SLUICE_BATCH_TOO_LARGE', `The records of a batch may have ${queueMaxBytes} bytes.`, { limit: queueMaxBytes }))
+    }
+    if (this.#session === null || !this.#reachability.reachable) throw this.#refuse(this.#unavailable())
+    if (this.#pendingRecords + records > queueMaxRecords || this.#pendingBytes + bytes > queueMaxBytes) {
+      throw this.#refuse(new SluiceError('SLUICE_QUEUE_FULL',
+        `${this.#pendingRecords} records wait for Kafka already. Nothing of this request was produced.`))
+    }
+    return this.#session
+  }
+
+  #refuse (error: SluiceError): SluiceError {
+    this.#observer?.failed(error.code)
+    return error
+  }
+
+  /** Hands a record over. Where the client does not take it, it is settled at once and `null` comes back. */
+  #enqueue (session: Session, record: PreparedRecord, settle: (outcome: Outcome) => void): Pending | null {
+    const timestamp = record.timestamp ?? (this.#reportsTimestamps ? undefined : Date.now())
+    const pending = new Pending(session, record.topic, record.size, timestamp ?? -1, performance.now(), settle)
+    try {
+      session.client.produce(record.topic, record.partition, record.value, record.key, timestamp, pending, record.headers)
+    } catch (err) {
+      const refusal = refusedByClient(err, record.topic, this.#settings.messageMaxBytes)
+      if (refusal === null) this.#replace(session)
+      settle(this.#refuse(refusal ?? this.#unavailable()))
+      return null
+    }
+    session.pending.add(pending)
+    this.#pendingRecords++
+    this.#pendingBytes += record.size
+    return pending
+  }
+
+  /** A delivery report. Whatever is thrown in here would be an uncaught exception: nothing is. */
+  readonly #report = (error: DriverError | null, report: DeliveryReport): void => {
+    const pending = report.opaque
+    if (!(pending instanceof Pending) || !pending.session.pending.has(pending)) return
+    try {
+      const now = performance.now()
+      if (error === null) {
+        this.#answered(now)
+        this.#settled(pending, {
+          topic: pending.topic,
+          partition: report.partition,
+          // Below zero where Kafka acknowledged a repeated delivery without saying where the first one went.
+          offset: Math.max(report.offset, -1),
+          timestamp: this.#reportsTimestamps ? report.timestamp ?? pending.timestamp : pending.timestamp
+        }, now)
+      } else {
+        // Positive codes are a broker's own words.
+        if (error.code > 0) this.#answered(now)
+        this.#settled(pending, reportedByKafka(error, pending.topic, this.#settings.messageMaxBytes), now)
+        if (error.code === codes.fatal) this.#replace(pending.session)
+      }
+    } catch (err) {
+      this.#log.error({ err }, 'a delivery report could not be handled')
+    }
+  }
+
+  /** The last thing that happens to a record: its room is free again, and whoever waits is told. */
+  #settled (pending: Pending, outcome: Outcome, now = performance.now()): void {
+    const { session } = pending
+    session.pending.delete(pending)
+    this.#pendingRecords--
+    this.#pendingBytes -= pending.size
+    clearTimeout(pending.timer)
+    if (session.pending.size === 0) session.onEmpty?.()
+    if (pending.expired) {
+      if (outcome instanceof SluiceError) this.#log.info({ topic: pending.topic, code: outcome.code }, 'late report: failed')
+      else this.#log.info(outcome, 'late report: written')
+      return
+    }
+    if (outcome instanceof SluiceError) this.#observer?.failed(outcome.code)
+    else this.#observer?.acknowledged(pending.topic, (now - pending.enqueuedAt) / 1000)
+    pending.settle(outcome)
+  }
+
+  /** The caller waits no longer. The record stays pending until its report, and keeps its room. */
+  readonly #expire = (pending: Pending): void => {
+    if (pending.expired || !pending.session.pending.has(pending)) return
+    pending.expired = true
+    this.#observer?.failed('SLUICE_DELIVERY_UNKNOWN')
+    pending.settle(deliveryUnknown())
+  }
+}
+
+/** Resolves with `promise`, or when the time has come. Never rejects, and leaves no timer. */
+async function within (deadline: number, promise: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<void>(resolve => { timer = setTimeout(resolve, Math.max(0, deadline - performance.now())) })
+  await Promise.race([promise.catch(() => {}), late])
+  clearTimeout(timer)
+}

@@ -1,0 +1,104 @@
+import { unknownTopic } from './delivery-errors.js'
+
+/** How old the list may be when it is used, before a newer one is asked for in passing. */
+const refreshAfterMs = 5_000
+/** How old it may be at all. */
+const maxAgeMs = 30_000
+/** How long a topic that is missing from the list counts as unknown, before the list is read again. */
+const missAgeMs = 1_000
+/** How often to look for a topic that was just made, and how long to wait between. */
+const creationLooks = 20
+const creationPauseMs = 100
+
+export interface TopicList {
+  /** Topic → number of partitions. */
+  readonly partitions: ReadonlyMap<string, number>
+  /** When it was read, by the same clock as the directory's. */
+  readonly at: number
+}
+
+/** Where the directory gets its list from. */
+export interface TopicSource {
+  /** The newest list, from whatever it was read for. `null` before the first. */
+  readonly topicList: TopicList | null
+  /** Reads the list anew. Calls that come while it is being read share the answer. */
+  refreshTopics (): Promise<void>
+  /** Asks for one topic by its name, which makes it if the broker does that. */
+  requestTopic (topic: string): Promise<void>
+}
+
+/**
+ * Which topics exist, and how many partitions they have, read from the list of all topics: asking a broker for one name may
+ * create it.
+ *
+ * An unknown topic is found unknown at once, a new one within about a second, and one that was deleted within about five.
+ * Reads are one at a time, and misses cause at most one a second, however many come.
+ */
+export class TopicDirectory {
+  readonly #source: TopicSource
+  readonly #createsTopics: boolean
+  readonly #now: () => number
+  readonly #making = new Map<string, Promise<number | undefined>>()
+
+  /** @param options.createsTopics whether a missing topic is asked for by name, and so made */
+  constructor (source: TopicSource, { createsTopics, now = () => performance.now() }: { createsTopics: boolean, now?: () => number }) {
+    this.#source = source
+    this.#createsTopics = createsTopics
+    this.#now = now
+  }
+
+  /** The number of partitions, from the list at hand. Undefined: not in it, or the list is too old. Never waits. */
+  peek (topic: string): number | undefined {
+    const list = this.#source.topicList
+    if (list === null) return undefined
+    const age = this.#now() - list.at
+    if (age > refreshAfterMs) this.#source.refreshTopics().catch(() => { /* Whoever needs the answer waits for it and gets the error. */ })
+    return age > maxAgeMs ? undefined : list.partitions.get(topic)
+  }
+
+  /**
+   * The number of partitions of a topic.
+   *
+   * @throws {SluiceError} SLUICE_UNKNOWN_TOPIC; SLUICE_BROKER_UNAVAILABLE if Kafka cannot be asked
+   */
+  async partitions (topic: string): Promise<number> {
+    const found = this.peek(topic) ?? await this.#lookAgain(topic) ?? (this.#createsTopics ? await this.#make(topic) : undefined)
+    if (found === undefined) throw unknownTopic(topic)
+    return found
+  }
+
+  /**
+   * Whether a topic has this partition. Partitions can be added, so that "no" is said by a list of less than a second.
+   *
+   * @throws {SluiceError} as `partitions` does
+   */
+  async hasPartition (topic: string, partition: number): Promise<boolean> {
+    return partition < await this.partitions(topic) || partition < (await this.#lookAgain(topic) ?? 0)
+  }
+
+  async #lookAgain (topic: string): Promise<number | undefined> {
+    const list = this.#source.topicList
+    if (list === null || this.#now() - list.at >= missAgeMs) await this.#source.refreshTopics()
+    return this.#source.topicList?.partitions.get(topic)
+  }
+
+  #make (topic: string): Promise<number | undefined> {
+    let making = this.#making.get(topic)
+    if (making === undefined) {
+      making = this.#askUntilThere(topic).finally(() => { this.#making.delete(topic) })
+      this.#making.set(topic, making)
+    }
+    return making
+  }
+
+  async #askUntilThere (topic: string): Promise<number | undefined> {
+    await this.#source.requestTopic(topic)
+    for (let look = 0; look < creationLooks; look++) {
+      await this.#source.refreshTopics()
+      const partitions = this.#source.topicList?.partitions.get(topic)
+      if (partitions !== undefined) return partitions
+      await new Promise(resolve => { setTimeout(resolve, creationPauseMs) })
+    }
+    return undefined
+  }
+}
