@@ -1,7 +1,7 @@
 // What scripts/setup.mjs decides, apart from what it does, so that the decisions can be tested without doing them.
 
 import { createHash } from 'node:crypto'
-import { readFileSync, readdirSync } from 'node:fs'
+import { existsSync, readFileSync, readdirSync } from 'node:fs'
 import { homedir } from 'node:os'
 import path from 'node:path'
 
@@ -53,7 +53,7 @@ export function whyBuild ({ digest, stamp, entryExists }) {
 /** The digest of everything that the build reads: names and contents, so that a deleted file counts too. */
 export function sourcesDigest (root) {
   const files = ['tsconfig.json', 'tsconfig.build.json', 'package-lock.json']
-  for (const folder of ['src', 'plugins', 'routes']) {
+  for (const folder of ['src', 'plugins', 'routes'].filter(name => existsSync(path.join(root, name)))) {
     for (const name of readdirSync(path.join(root, folder), { recursive: true })) {
       if (name.endsWith('.ts')) files.push(path.join(folder, name))
     }
