@@ -188,8 +188,10 @@ async function build (why) {
   // Node's own headers, where its installation has them: node-gyp would download them.
   const prefix = path.dirname(path.dirname(process.execPath))
   const nodedir = existsSync(path.join(prefix, 'include', 'node', 'node_version.h')) ? { npm_config_nodedir: prefix } : {}
+  // JOBS would make node-gyp build in parallel, and that starts to compile before librdkafka's configure has written config.h.
+  const { JOBS, npm_config_jobs: jobs, ...env } = process.env
   const { ok, output } = await run('npm', ['rebuild', addon, '--foreground-scripts'], {
-    env: { ...process.env, ...nodedir, CKJS_LINKING: 'dynamic', npm_config_build_from_source: 'true', JOBS: 'max' }
+    env: { ...env, ...nodedir, CKJS_LINKING: 'dynamic', npm_config_build_from_source: 'true' }
   })
   if (!ok) throw failed(`building ${addon} failed`, output)
 }
