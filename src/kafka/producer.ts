@@ -172,13 +172,12 @@ export class KafkaProducer implements RecordProducer {
   }
 
   /**
-   * Asks Kafka for the list of topics. One question is under way at a time: whoever comes later shares its answer.
+   * Reads the list of topics anew. One question is under way at a time: whoever comes later shares its answer.
    *
-   * @throws {SluiceError} SLUICE_BROKER_UNAVAILABLE after at most 2 s
+   * @throws {SluiceError} SLUICE_BROKER_UNAVAILABLE: at once where Kafka is known to be away, else after at most 2 s
    */
   refreshTopics (): Promise<void> {
-    this.#probing ??= this.#probe().finally(() => { this.#probing = null })
-    return this.#probing
+    return this.#reachability.reachable ? this.#ask() : Promise.reject(this.#unavailable())
   }
 
   /** Asks for a topic by its name, which makes it where client and broker create topics automatically. */
@@ -302,7 +301,12 @@ export class KafkaProducer implements RecordProducer {
     if (this.#session === null || this.#probing !== null) return
     const oldest = this.#session.pending.values().next().value
     if (!this.#reachability.shouldAsk(performance.now(), oldest?.enqueuedAt)) return
-    this.refreshTopics().catch(() => { /* `#probe` has noted it. */ })
+    this.#ask().catch(() => { /* `#probe` has noted it. */ })
+  }
+
+  #ask (): Promise<void> {
+    this.#probing ??= this.#probe().finally(() => { this.#probing = null })
+    return this.#probing
   }
 
   async #probe (): Promise<void> {

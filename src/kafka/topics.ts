@@ -57,23 +57,17 @@ export class TopicDirectory {
   }
 
   /**
-   * The number of partitions of a topic.
+   * The number of partitions of a topic. Partitions can be added: where there are fewer than `hoped`, a list that is less than
+   * a second old says so.
    *
    * @throws {SluiceError} SLUICE_UNKNOWN_TOPIC; SLUICE_BROKER_UNAVAILABLE if Kafka cannot be asked
    */
-  async partitions (topic: string): Promise<number> {
-    const found = this.peek(topic) ?? await this.#lookAgain(topic) ?? (this.#createsTopics ? await this.#make(topic) : undefined)
+  async partitions (topic: string, hoped = 1): Promise<number> {
+    let found = this.peek(topic)
+    if (found === undefined || found < hoped) found = await this.#lookAgain(topic)
+    if (found === undefined && this.#createsTopics) found = await this.#make(topic)
     if (found === undefined) throw unknownTopic(topic)
     return found
-  }
-
-  /**
-   * Whether a topic has this partition. Partitions can be added, so that "no" is said by a list of less than a second.
-   *
-   * @throws {SluiceError} as `partitions` does
-   */
-  async hasPartition (topic: string, partition: number): Promise<boolean> {
-    return partition < await this.partitions(topic) || partition < (await this.#lookAgain(topic) ?? 0)
   }
 
   async #lookAgain (topic: string): Promise<number | undefined> {

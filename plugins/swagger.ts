@@ -1,0 +1,57 @@
+import swagger from '@fastify/swagger'
+import swaggerUi from '@fastify/swagger-ui'
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import { Type } from 'typebox'
+
+export interface SwaggerPluginOptions {
+  /** The version that the document states. */
+  readonly version: string
+}
+
+const description = `An HTTP gateway for Apache Kafka.
+
+Errors are [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problems; programs compare their \`code\`. **503** means that nothing was
+produced and nothing will be, and comes with a true \`Retry-After\`. **504** means that nobody knows: the record was handed over, and Kafka
+did not acknowledge it in time.`
+
+/**
+ * Describes the routes: `/openapi.json`, and `/docs` to read and try them, with nothing fetched from elsewhere. Only routes that
+ * are registered later are described.
+ */
+async function docs (fastify: FastifyInstance, { version }: SwaggerPluginOptions): Promise<void> {
+  await fastify.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: { title: 'Sluice', version, description, license: { name: 'MIT', identifier: 'MIT' } },
+      tags: [
+        { name: 'produce', description: 'Into Kafka' },
+        { name: 'consume', description: 'Out of Kafka' },
+        { name: 'operate', description: 'What the gateway is doing' }
+      ]
+    },
+    refResolver: {
+      buildLocalReference: (json, _baseUri, _fragment, i) => typeof json.$id === 'string' ? json.$id : `schema-${i}`
+    }
+  })
+
+  await fastify.register(swaggerUi, {
+    routePrefix: '/docs',
+    staticCSP: true,
+    // The badge of an online validator would send the document's address there.
+    uiConfig: { docExpansion: 'list', tryItOutEnabled: true, validatorUrl: null }
+  })
+
+  fastify.get('/openapi.json', {
+    schema: {
+      operationId: 'getOpenApi',
+      summary: 'This document',
+      description: 'OpenAPI 3.1.',
+      tags: ['operate'],
+      response: { 200: { description: 'The document.', content: { 'application/json': { schema: Type.Object({}, { additionalProperties: true }) } } } }
+    },
+    serializerCompiler: () => JSON.stringify
+  }, async () => fastify.swagger())
+}
+
+export default fp(docs, { name: 'swagger', dependencies: ['errors'], fastify: '5.x' })

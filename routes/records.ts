@@ -1,0 +1,122 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { Type } from 'typebox'
+import { problemResponses, SluiceError, toProblem, type Problem } from '../src/errors.js'
+import { jsonBody, takeJson } from '../src/json-body.js'
+import type { Outcome } from '../src/kafka/record-producer.js'
+import { checkTopicName, produceMany, produceOne } from '../src/produce.js'
+import { batchSchema, decodeRecords, recordSchema } from '../src/record-json.js'
+import type { Receipt } from '../src/record.js'
+import { requestTimeoutMs } from '../src/request-timeout.js'
+
+export interface RecordsRouteOptions {
+  /** How long a caller waits that does not say so itself. */
+  readonly requestTimeoutMs: number
+}
+
+export const receiptSchema = Type.Object({
+  topic: Type.String(),
+  partition: Type.Integer(),
+  offset: Type.Integer({ description: '−1 where Kafka acknowledged a repeated delivery without saying where the first one went.' }),
+  timestamp: Type.Integer({ description: 'Milliseconds since 1970.' })
+}, { title: 'Receipt' })
+
+const batchResult = Type.Object({
+  records: Type.Array(Type.Union([receiptSchema, Type.Unsafe<Problem>({ $ref: 'Problem#' })]))
+}, { title: 'BatchResult', description: 'A receipt or a problem for each record, in the order of the request.' })
+
+export const topicParams = Type.Object({
+  topic: Type.String({ pattern: '^[A-Za-z0-9._-]{1,249}$', description: 'The topic\'s name.' })
+})
+
+export const requestTimeoutHeader = Type.Object({
+  'request-timeout': Type.Optional(Type.String({
+    description: 'How many seconds to wait for Kafka\'s acknowledgement, as a decimal number.', examples: ['2.5']
+  }))
+})
+
+const receipt = { topic: 'orders', partition: 2, offset: 4711, timestamp: 1767225600000 }
+
+const schema = {
+  operationId: 'produceRecords',
+  summary: 'Produce one record, or a batch',
+  description: 'Answers once Kafka has acknowledged with acks=all. A batch has one outcome a record, in the order of the request: ' +
+    '200 if all are written, 207 if they differ, and the one status if all failed alike. A fault in the body refuses the whole request. ' +
+    '504 means that nobody knows whether the record was written; 503 means that it was not and will not be.',
+  tags: ['produce'],
+  params: topicParams,
+  headers: requestTimeoutHeader,
+  body: {
+    content: {
+      'application/json': {
+        schema: Type.Union([recordSchema, batchSchema]),
+        examples: {
+          record: { value: { key: 'customer-7', value: { total: 12.50 }, headers: { source: 'shop' } } },
+          tombstone: { value: { key: 'customer-7', value: null } },
+          batch: { value: { records: [{ value: 'one' }, { value: 'AAEC', encoding: 'base64', partition: 0 }] } }
+        }
+      }
+    }
+  },
+  // Typed loosely: which of them it is follows from the outcomes.
+  response: {
+    ...problemResponses(
+      'SLUICE_INVALID_REQUEST', 'SLUICE_MALFORMED_JSON', 'SLUICE_INVALID_TOPIC_NAME', 'SLUICE_UNKNOWN_PARTITION', 'SLUICE_RECORD_REJECTED',
+      'SLUICE_TOPIC_NOT_ALLOWED', 'SLUICE_NOT_AUTHORIZED', 'SLUICE_FORBIDDEN_HOST', 'SLUICE_FORBIDDEN_ORIGIN', 'SLUICE_UNKNOWN_TOPIC',
+      'SLUICE_BODY_TOO_LARGE', 'SLUICE_RECORD_TOO_LARGE', 'SLUICE_BATCH_TOO_LARGE', 'SLUICE_URI_TOO_LONG', 'SLUICE_UNSUPPORTED_MEDIA_TYPE',
+      'SLUICE_INTERNAL', 'SLUICE_QUEUE_FULL', 'SLUICE_BROKER_UNAVAILABLE', 'SLUICE_NOT_PRODUCED', 'SLUICE_CLOSING', 'SLUICE_DELIVERY_UNKNOWN'),
+    200: {
+      description: 'Written: a receipt, or for a batch the receipts.',
+      content: {
+        'application/json': {
+          schema: Type.Union([receiptSchema, batchResult]),
+          examples: { receipt: { value: receipt }, batch: { value: { records: [receipt] } } }
+        }
+      }
+    },
+    207: {
+      description: 'A batch whose records did not all end alike.',
+      content: { 'application/json': { schema: batchResult } }
+    }
+  } as Record<number, object>
+}
+
+const jsonType = 'application/json; charset=utf-8'
+
+const recordsRoute: FastifyPluginAsyncTypebox<RecordsRouteOptions> = async (fastify, options) => {
+  takeJson(fastify)
+
+  fastify.post('/topics/:topic/records', {
+    schema,
+    // The schemas document what `checkTopicName` and `decodeRecords` check: they tell what is wrong, and where, for streams too.
+    validatorCompiler: () => () => true,
+    // Receipts and problems are small flat objects, and the union would be validated again to be written.
+    serializerCompiler: () => JSON.stringify
+  }, async (request, reply) => {
+    const { topic } = request.params
+    checkTopicName(topic)
+    const timeoutMs = requestTimeoutMs(request.headers['request-timeout'], options.requestTimeoutMs)
+    const { records, isBatch } = decodeRecords(topic, jsonBody(request))
+    reply.type(jsonType)
+    if (!isBatch) return await produceOne(fastify, records[0], timeoutMs)
+    const outcomes = await produceMany(fastify, topic, records, timeoutMs)
+    const retryAfter = longestRetry(outcomes)
+    if (retryAfter > 0) reply.header('retry-after', String(retryAfter))
+    reply.code(batchStatus(outcomes))
+    return { records: outcomes.map(toResult) }
+  })
+}
+
+const toResult = (outcome: Outcome): Receipt | Problem => outcome instanceof SluiceError ? toProblem(outcome) : outcome
+
+/** 200 if all are well, their status if all failed with the same one, else 207. */
+function batchStatus (outcomes: readonly Outcome[]): number {
+  const statuses = new Set(outcomes.map(outcome => outcome instanceof SluiceError ? outcome.statusCode : 200))
+  const [only] = statuses
+  return statuses.size === 1 && only !== undefined ? only : 207
+}
+
+function longestRetry (outcomes: readonly Outcome[]): number {
+  return outcomes.reduce((max, outcome) => Math.max(max, outcome instanceof SluiceError ? outcome.retryAfterSeconds ?? 0 : 0), 0)
+}
+
+export default recordsRoute

@@ -1,0 +1,63 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { Type } from 'typebox'
+import { problemResponses, SluiceError } from '../src/errors.js'
+import { jsonBody, takeJson } from '../src/json-body.js'
+import { checkTopicName, produceOne } from '../src/produce.js'
+import { decodeRecord } from '../src/record-json.js'
+import { requestTimeoutMs } from '../src/request-timeout.js'
+import { requestTimeoutHeader } from './records.js'
+
+export interface SendMessageRouteOptions {
+  /** Where the messages go; `null` where nothing is configured. */
+  readonly topic: string | null
+  /** How long a caller waits that does not say so itself. */
+  readonly requestTimeoutMs: number
+}
+
+const schema = {
+  summary: 'Send a text to the configured topic',
+  description: 'The body is a JSON string; its UTF-8 bytes become the value of a record without a key. ' +
+    'Answers once Kafka has acknowledged with acks=all.',
+  tags: ['produce'],
+  headers: requestTimeoutHeader,
+  body: { content: { 'application/json': { schema: Type.String(), examples: { text: { value: 'Hello, Kafka!' } } } } },
+  response: {
+    ...problemResponses(
+      'SLUICE_INVALID_REQUEST', 'SLUICE_MALFORMED_JSON', 'SLUICE_RECORD_REJECTED', 'SLUICE_NOT_AUTHORIZED', 'SLUICE_TOPIC_NOT_ALLOWED',
+      'SLUICE_FORBIDDEN_HOST', 'SLUICE_FORBIDDEN_ORIGIN', 'SLUICE_NO_PRODUCE_TOPIC', 'SLUICE_UNKNOWN_TOPIC', 'SLUICE_BODY_TOO_LARGE',
+      'SLUICE_RECORD_TOO_LARGE', 'SLUICE_UNSUPPORTED_MEDIA_TYPE', 'SLUICE_INTERNAL', 'SLUICE_QUEUE_FULL', 'SLUICE_BROKER_UNAVAILABLE',
+      'SLUICE_NOT_PRODUCED', 'SLUICE_CLOSING', 'SLUICE_DELIVERY_UNKNOWN'),
+    200: {
+      description: 'Written.',
+      content: { 'text/plain': { schema: Type.String(), examples: { sent: { value: 'Message sent to Kafka.' } } } }
+    }
+  }
+}
+
+/** Both spellings: the tutorial that this route comes from has the second one. */
+const paths = [['/api/kafka/send-message', 'sendMessage'], ['/api/Kafka/send-message', 'sendMessageTutorial']] as const
+
+const sendMessageRoute: FastifyPluginAsyncTypebox<SendMessageRouteOptions> = async (fastify, options) => {
+  takeJson(fastify)
+
+  for (const [path, operationId] of paths) {
+    fastify.post(path, { schema: { ...schema, operationId }, validatorCompiler: () => () => true }, async (request, reply) => {
+      const { topic } = options
+      if (topic === null) {
+        throw new SluiceError('SLUICE_NO_PRODUCE_TOPIC',
+          'This route sends to the topic that KAFKA_PRODUCE_TOPIC names, and it is not set. POST /topics/{topic}/records takes any topic.')
+      }
+      checkTopicName(topic)
+      const timeoutMs = requestTimeoutMs(request.headers['request-timeout'], options.requestTimeoutMs)
+      const { value } = jsonBody(request)
+      if (typeof value !== 'string') {
+        throw new SluiceError('SLUICE_INVALID_REQUEST', 'The body must be a JSON string, such as "Hello".', { pointer: '#' })
+      }
+      const { partition, offset } = await produceOne(fastify, decodeRecord(topic, { value }, null, ''), timeoutMs)
+      request.log.info({ topic, partition, offset }, 'message sent to Kafka')
+      return reply.type('text/plain; charset=utf-8').send('Message sent to Kafka.')
+    })
+  }
+}
+
+export default sendMessageRoute
