@@ -22,6 +22,9 @@ export const literalTopic = { pattern: new RegExp(topicPattern), wants: topicWan
 const printable = '^[^\\p{Cc}]{1,255}$'
 const printableWants = '1 to 255 characters, none of them a control character'
 
+// A line break at the end is what a secret read from a file often brings along; the broker would only say "authentication failed".
+const oneLine = { pattern: '^[^\\r\\n]*$', wants: 'text without line breaks' }
+
 const milliseconds = (description: string, byDefault: number, minimum = 1, maximum = DAY_MS) =>
   Type.Integer({ description, default: byDefault, minimum, maximum })
 
@@ -68,12 +71,14 @@ const kafka = {
   KAFKA_SASL_MECHANISM: Type.Optional(Type.Enum(['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512'], {
     description: 'How to log in; needed by `sasl_plaintext` and `sasl_ssl`', whenUnset: 'none'
   })),
-  KAFKA_SASL_USERNAME: Type.Optional(Type.String({ description: 'User name', whenUnset: 'none' })),
-  KAFKA_SASL_PASSWORD: Type.Optional(Type.String({ description: 'Password', whenUnset: 'none', secret: true })),
+  KAFKA_SASL_USERNAME: Type.Optional(Type.String({ description: 'User name', whenUnset: 'none', ...oneLine })),
+  KAFKA_SASL_PASSWORD: Type.Optional(Type.String({ description: 'Password', whenUnset: 'none', secret: true, ...oneLine })),
   KAFKA_SSL_CA_LOCATION: location('PEM file (or directory of hashed certificates) that says whom to trust'),
   KAFKA_SSL_CERTIFICATE_LOCATION: location('PEM file with this client\'s certificate chain'),
   KAFKA_SSL_KEY_LOCATION: location('PEM file with this client\'s private key'),
-  KAFKA_SSL_KEY_PASSWORD: Type.Optional(Type.String({ description: 'Password of that key', whenUnset: 'none', secret: true })),
+  KAFKA_SSL_KEY_PASSWORD: Type.Optional(Type.String({
+    description: 'Password of that key', whenUnset: 'none', secret: true, ...oneLine
+  })),
   KAFKA_SSL_ENDPOINT_IDENTIFICATION_ALGORITHM: oneOf(
     '`https` compares the broker\'s name with its certificate', 'https', ['https', 'none']),
   KAFKA_PROPERTIES_FILE: location('A file that Kafka\'s own command line tools take with `--command-config`; the environment beats it')

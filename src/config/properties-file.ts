@@ -50,6 +50,8 @@ export function readPropertiesFile (path: string, cwd: string): FileSettings {
   const passed: FileSettings['passed'] = { all: {}, producer: {}, consumer: {} }
   for (const [written, value] of properties) {
     if (value === '') continue
+    // The client would cut it there.
+    if (value.includes('\0')) throw new ConfigError(`${describe(written)} must not hold a NUL character`)
     if (isProtectedProperty(written, value, describe(written))) continue
     const name = javaAliases.get(written) ?? written
     const variable = variableOfProperty.get(name)

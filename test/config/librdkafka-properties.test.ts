@@ -21,7 +21,9 @@ t.test('the client\'s own table of properties was found', async t => {
 
 t.test('every property of librdkafka has its place, and only one', async t => {
   for (const { name } of settable) {
-    const places = [passedProperties.has(name), variableOfProperty.has(name), isProtected.has(name), limitKeptBy.has(name), hasNoEffect(name)]
+    const places = [
+      passedProperties.has(name), variableOfProperty.has(name), isProtected.has(name), limitKeptBy.has(name), hasNoEffect(name)
+    ]
     t.equal(places.filter(Boolean).length, 1, name)
   }
 })

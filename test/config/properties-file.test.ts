@@ -240,6 +240,11 @@ t.test('a certificate that is not verified is a warning', async t => {
   t.same(warnings, ['enable.ssl.certificate.verification in client.properties is false: anybody in between can pose as the cluster'])
 })
 
+t.test('a NUL, at which the client would cut a value, stops the start', async t => {
+  t.equal(refusal(t, 'client.rack=a\\u0000b'), 'client.rack in client.properties must not hold a NUL character')
+  t.equal(refusal(t, 'ssl.ca.location=a\\u0000b'), 'ssl.ca.location in client.properties must not hold a NUL character')
+})
+
 t.test('no client property is undefined', async t => {
   const { config } = load(t, 'client.rack=\nbatch.size=1\n', consumerEnv)
   for (const client of [config.kafka.client, config.producer.client, config.consumer?.client ?? {}]) {

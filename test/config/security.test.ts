@@ -79,6 +79,13 @@ t.test('certificates that the protocol would not use stop the start', async t =>
   }
 })
 
+t.test('a secret with a line break is refused without being shown', async t => {
+  for (const variable of ['KAFKA_SASL_PASSWORD', 'KAFKA_SSL_KEY_PASSWORD']) {
+    t.equal(refusal({ KAFKA_SECURITY_PROTOCOL: 'sasl_ssl', ...login, [variable]: 'alice-secret\n' }),
+      `${variable} must be text without line breaks, got a value that is not shown`)
+  }
+})
+
 t.test('a certificate needs its key, and a key its certificate', async t => {
   t.equal(refusal({ KAFKA_SECURITY_PROTOCOL: 'ssl', KAFKA_SSL_CERTIFICATE_LOCATION: 'cert.pem' }),
     'KAFKA_SSL_KEY_LOCATION must be set where KAFKA_SSL_CERTIFICATE_LOCATION is: a client certificate is a certificate and its key')
@@ -122,7 +129,8 @@ t.test('no secret is in any error or warning, whatever else is wrong', async t =
     { KAFKA_SECURITY_PROTOCOL: 'sasl_ssl', KAFKA_SASL_MECHANISM: 'PLAIN', KAFKA_SASL_USERNAME: 'u' },
     file(jaas), file(jaas.replace(';', '')), file(jaas.replace('username="u"', '')), file(jaas.replace('Plain', 'Krb5')),
     file(jaas + 'unheard.of=1'), file(jaas + 'linger.ms=x'), file(`ssl.keystore.password=${SECRET}`), file(`ssl.key.pem=${SECRET}`),
-    file(`ssl.truststore.password=${SECRET}\nssl.truststore.location=x`), file(`sasl.password=${SECRET}\\uXX`), file(`sasl.passwort=${SECRET}`)
+    file(`ssl.truststore.password=${SECRET}\nssl.truststore.location=x`), file(`sasl.password=${SECRET}\\uXX`), file(`sasl.passwort=${SECRET}`), file(`sasl.password=${SECRET}\\n`),
+    { KAFKA_SSL_KEY_PASSWORD: `${SECRET}\n` }
   ]) {
     for (const kept of [secrets, {}]) {
       try {
