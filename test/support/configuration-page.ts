@@ -32,7 +32,9 @@ export function exampleEnvironment (): string {
 }
 
 function groups (): { title: string, variables: [string, VariableSchema][] }[] {
-  return environmentGroups.map(({ title, variables }) => ({ title, variables: Object.keys(variables).map(name => [name, variableSchemas[name]!]) }))
+  return environmentGroups.map(({ title, variables }) => ({
+    title, variables: Object.keys(variables).map(name => [name, variableSchemas[name]!])
+  }))
 }
 
 function byDefault (schema: VariableSchema): string {
