@@ -9,8 +9,8 @@ type AttemptOutcome = Parameters<Observer['attemptEnded']>[1]
 /** The metrics of one topic, looked up once: doing it for each record would cost more than counting. */
 interface TopicMetrics {
   readonly duration: Histogram.Internal<'topic'>
-  readonly attempts: Record<AttemptOutcome, Counter.Internal<'topic' | 'outcome'>>
-  readonly completed: Record<Outcome, Counter.Internal<'topic' | 'outcome'>>
+  readonly attempts: Record<AttemptOutcome, Counter.Internal>
+  readonly completed: Record<Outcome, Counter.Internal>
 }
 
 const EXPLAINED = {

@@ -377,7 +377,7 @@ export class Engine {
     while (busy() && this.#clock.now() < Math.min(deadline, this.#stopDeadline)) await this.#serve()
     if (busy()) {
       for (const owned of partitions) this.#runner.abort(owned, new Error('the partition has to be given up'))
-      const graceEnd = this.#clock.now() + ABORT_GRACE_MS
+      const graceEnd = Math.min(this.#clock.now(), this.#stopDeadline) + ABORT_GRACE_MS
       while (busy() && this.#clock.now() < graceEnd) await this.#serve()
     }
     const left = partitions.reduce((sum, owned) => sum + owned.inFlight + owned.deadLettering, 0)

@@ -115,7 +115,7 @@ export class Scheduler {
     return item
   }
 
-  /** Puts a record that was taken back in front of its lane, to be tried again. */
+  /** Puts a record that was taken back in front of its lane, to be tried again. Not after its partition was dropped. */
   putBack (item: Schedulable): void {
     const lane = item.lane!
     item.next = lane.first

@@ -1,0 +1,105 @@
+import { Engine, type EngineOptions } from '../../src/engine/engine.js'
+import type { Attempt, DeadLetter, Handler, Observer, Outcome } from '../../src/engine/types.js'
+import type { KafkaRecord } from '../../src/record.js'
+import { FakeClock } from './fake-clock.js'
+import { FakeSource, idOf } from './fake-source.js'
+
+export const defaults: EngineOptions = {
+  order: 'key',
+  maxInFlight: 4,
+  handlerTimeoutMs: 60_000,
+  handlerGraceMs: 5_000,
+  maxAbandoned: 3,
+  retry: { maxAttempts: 3, backoffMs: 100, backoffMaxMs: 1000 },
+  exhausted: 'dead-letter',
+  maxRecordsBeforeCommit: 100,
+  commitIntervalMs: 1000,
+  windowMaxRecords: 1000,
+  windowMaxBytes: 1_000_000,
+  drainTimeoutMs: 5_000
+}
+
+export interface Harness {
+  readonly clock: FakeClock
+  readonly source: FakeSource
+  readonly engine: Engine
+  /** `topic/partition/offset` of every record that was completed, in that order. */
+  readonly completed: string[]
+  readonly outcomes: Outcome[]
+  /** `topic/partition/offset` of every attempt that was started, in that order. */
+  readonly started: string[]
+  readonly letters: DeadLetter[]
+  /** Names of what the observer was told, with counts. */
+  readonly told: Map<string, number>
+  readonly run: Promise<void>
+  /** The most that ever ran at once. */
+  readonly peak: number
+}
+
+export type TestHandler = (record: KafkaRecord, attempt: Attempt, clock: FakeClock) => Promise<unknown> | unknown
+
+export function place ({ topic, partition, offset }: { topic: string, partition: number, offset: number }): string {
+  return `${idOf({ topic, partition })}/${offset}`
+}
+
+/** An engine over a fake source and a fake clock, running, with nothing assigned yet. */
+export function harness (
+  handle: TestHandler,
+  options: Partial<EngineOptions> = {},
+  { sink, random }: { sink?: (letter: DeadLetter) => Promise<void>, random?: () => number } = {}
+): Harness {
+  const clock = new FakeClock(random)
+  const source = new FakeSource(clock)
+  const completed: string[] = []
+  const outcomes: Outcome[] = []
+  const started: string[] = []
+  const letters: DeadLetter[] = []
+  const told = new Map<string, number>()
+  const tell = (what: string) => told.set(what, (told.get(what) ?? 0) + 1)
+  let running = 0
+  let peak = 0
+
+  const handler: Handler = (record, attempt) => {
+    started.push(place(record))
+    peak = Math.max(peak, ++running)
+    const result = (async () => handle(record, attempt, clock))()
+    return result.finally(() => { running-- })
+  }
+  const observer: Observer = {
+    attemptEnded (record, outcome) { tell(`attempt ${outcome}`) },
+    attemptFailed (record, attempt, error, then) { tell(`failed: ${then}`) },
+    completed (record, outcome) {
+      tell(outcome)
+      completed.push(place(record))
+      outcomes.push(outcome)
+    },
+    deadLetterRefused () { tell('dead letter refused') },
+    committed () { tell('committed') },
+    commitFailed () { tell('commit failed') },
+    rebalanced ({ type }) { tell(type) },
+    drained () { tell('drained') },
+    unexpected (what) { tell(what) },
+    pausedOrResumed (what) { tell(what) },
+    pollFailed () { tell('poll failed') }
+  }
+  const engine = new Engine({ ...defaults, ...options }, {
+    source,
+    handler,
+    sink: async letter => {
+      await sink?.(letter)
+      letters.push(letter)
+    },
+    clock,
+    observer
+  })
+  const run = engine.run()
+  return { clock, source, engine, completed, outcomes, started, letters, told, run, get peak () { return peak } }
+}
+
+/** Stops the engine, moving the clock until it has. */
+export async function stop ({ engine, clock }: Harness, timeoutMs = 5_000): Promise<void> {
+  let stopped = false
+  const stopping = engine.stop(timeoutMs).then(() => { stopped = true })
+  await clock.until(() => stopped, 'the engine to stop')
+  await stopping
+}
