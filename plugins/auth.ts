@@ -25,19 +25,18 @@ async function auth (fastify: FastifyInstance, options: AuthPluginOptions): Prom
   if (allowed.has('*')) return
   const isAllowedHost = hostCheck(options.host.toLowerCase(), allowed)
 
-  fastify.addHook('onRequest', async request => {
-    if (request.routeOptions.config?.public === true) return
+  fastify.addHook('onRequest', (request, _reply, done) => {
+    if (request.routeOptions.config?.public === true) { done(); return }
     const { host, origin, 'sec-fetch-site': site } = request.headers
     // Without a Host it is HTTP/1.0, which no browser speaks.
     if (host !== undefined && !isAllowedHost(host)) {
-      throw new SluiceError('SLUICE_FORBIDDEN_HOST',
-        'Requests must name this machine in Host: localhost, an IP address, or a name that ALLOWED_HOSTS lists.')
+      done(new SluiceError('SLUICE_FORBIDDEN_HOST',
+        'Requests must name this machine in Host: localhost, an IP address, or a name that ALLOWED_HOSTS lists.'))
+    } else if (origin === undefined ? site === 'cross-site' : !isAllowedOrigin(origin, host, allowed)) {
+      done(foreignOrigin(request))
+    } else {
+      done()
     }
-    if (origin !== undefined) {
-      if (isAllowedOrigin(origin, host, allowed)) return
-      throw foreignOrigin(request)
-    }
-    if (site === 'cross-site') throw foreignOrigin(request)
   })
 }
 

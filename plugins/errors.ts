@@ -26,19 +26,22 @@ async function errors (fastify: FastifyInstance): Promise<void> {
   })
   fastify.addHook('preClose', async () => { closing = true })
 
-  fastify.addHook('onRequest', async (request, reply) => {
+  // With callbacks, as every hook that each request passes: with promises a produced record cost a quarter more CPU.
+  fastify.addHook('onRequest', (request, reply, done) => {
     if (closing && request.routeOptions.config?.public !== true) {
       reply.header('connection', 'close')
-      throw new SluiceError('SLUICE_CLOSING', 'This process is about to end and takes no new requests. Nothing was produced.')
-    }
-    if (request.headers.host === undefined && request.raw.httpVersionMinor === 1) {
-      throw new SluiceError('SLUICE_INVALID_REQUEST', 'An HTTP/1.1 request needs a Host header.')
+      done(new SluiceError('SLUICE_CLOSING', 'This process is about to end and takes no new requests. Nothing was produced.'))
+    } else if (request.headers.host === undefined && request.raw.httpVersionMinor === 1) {
+      done(new SluiceError('SLUICE_INVALID_REQUEST', 'An HTTP/1.1 request needs a Host header.'))
+    } else {
+      done()
     }
   })
 
   // After all onRequest hooks, and before the body is parsed: a bad body must not hide that there is nothing here.
-  fastify.addHook('preParsing', async request => {
-    if (request.is404) throw notFound(request, routes)
+  fastify.addHook('preParsing', (request, _reply, _payload, done) => {
+    if (request.is404) done(notFound(request, routes))
+    else done()
   })
 
   fastify.setNotFoundHandler(request => { throw notFound(request, routes) })

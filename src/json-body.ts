@@ -16,11 +16,10 @@ export function takeJson (scope: FastifyInstance): void {
       done(err as Error)
     }
   })
-  scope.addHook('onRequest', async request => {
+  scope.addHook('onRequest', (request, _reply, done) => {
     const encoding = request.headers['content-encoding']
-    if (encoding !== undefined && encoding.toLowerCase() !== 'identity') {
-      throw new SluiceError('SLUICE_UNSUPPORTED_MEDIA_TYPE', 'The body must come without a Content-Encoding.')
-    }
+    if (encoding === undefined || encoding.toLowerCase() === 'identity') done()
+    else done(new SluiceError('SLUICE_UNSUPPORTED_MEDIA_TYPE', 'The body must come without a Content-Encoding.'))
   })
 }
 
