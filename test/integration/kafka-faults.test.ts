@@ -1,7 +1,6 @@
 import { spawn } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { noOwnKafka, startKafka, waitFor } from '../support/kafka.js'
 
@@ -41,7 +40,7 @@ t.test('the brokers and their data go with the process that started them, even b
     await cluster.brokers[0].pause()
     console.log(cluster.folder)
     setInterval(() => {}, 1000)`
-  const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'inherit'], cwd: fileURLToPath(new URL('.', import.meta.url)) })
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'inherit'] })
   t.teardown(() => child.kill('SIGKILL'))
   const folder = await new Promise<string>((resolve, reject) => {
     child.stdout.once('data', data => resolve(String(data).trim()))

@@ -9,9 +9,10 @@ t.test('a Docker engine comes first, then a JDK with Maven or with jars from an 
 })
 
 t.test('what is missing is said in words', async t => {
-  t.match(chooseRuntime({ docker: false, jdk: 0, maven: false, jars: false }), { kind: null, reason: /a JDK of version 17 or later and Maven is missing/ })
-  t.match(chooseRuntime({ docker: false, jdk: 11, maven: true, jars: false }), { kind: null, reason: /found 11/ })
-  t.match(chooseRuntime({ docker: false, jdk: 17, maven: true, jars: true, only: 'docker' }), { kind: null, reason: /no Docker engine/ })
+  const found = { docker: false, jdk: 17, maven: true, jars: true }
+  t.match(chooseRuntime({ ...found, jdk: 0, maven: false, jars: false }), { kind: null, reason: /a JDK of version 17 or later and Maven is missing/ })
+  t.match(chooseRuntime({ ...found, jdk: 11 }), { kind: null, reason: /found 11/ })
+  t.match(chooseRuntime({ ...found, only: 'docker' }), { kind: null, reason: /no Docker engine/ })
 })
 
 t.test('the JDK\'s version is read in its old and its new form', async t => {

@@ -51,6 +51,8 @@ t.test('the last line says at least one failure when tap itself failed', async t
 t.test('a test uses a real Kafka by its folder or by what it imports', async t => {
   t.equal(needsKafka('test/integration/x.test.ts', ''), true)
   t.equal(needsKafka('test/kafka/x.test.ts', "import { noKafka } from '../support/kafka.js'"), true)
+  t.equal(needsKafka('test/kafka/x.test.ts', "import {\n  noKafka\n} from '../support/kafka.js'"), true)
+  t.equal(needsKafka('test/x.test.ts', 'const text = "from \'../support/kafka.js\'"'), false)
   t.equal(needsKafka('test/kafka/x.test.ts', "import { fake } from '../support/kafka-fakes.js'"), false)
 })
 
