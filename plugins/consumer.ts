@@ -1,4 +1,4 @@
-import type { FastifyBaseLogger } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { systemClock } from '../src/clock.js'
 import type { ClientProperties, ConsumerConfig, DeadLetterTarget } from '../src/config.js'
@@ -21,6 +21,10 @@ declare module 'fastify' {
 export interface Consumer {
   /** What it is doing now: a snapshot. */
   readonly state: GroupMemberState
+  /** What keeps it from doing its work, in sentences for an operator: its own problems, and a missing dead-letter topic. */
+  problems (): Promise<string[]>
+  /** Its loop has not turned for this long. */
+  stalled (afterMs: number): boolean
   /** The topic that a record of `topic` goes to when its attempts are used up, `null` with dead letters off. */
   deadLetterTopicOf (topic: string): string | null
 }
@@ -69,7 +73,25 @@ export default fp<ConsumerPluginOptions>(async (app, options) => {
       log.error({ err, delayMs }, 'the consumer failed; making it anew')
     }
   })
-  app.decorate('consumer', { get state () { return member.state }, deadLetterTopicOf })
+  const missingDeadLetterTopics = async (): Promise<string[]> => {
+    const sources = new Set([...config.topics.filter(topic => !topic.startsWith('^')), ...member.state.partitions.map(({ topic }) => topic)])
+    const targets = new Set([...sources].map(deadLetterTopicOf).filter(topic => topic !== null))
+    const missing = await Promise.all([...targets].map(async topic => await isMissing(app, topic) ? [topic] : []))
+    return missing.flat().map(topic => `the dead-letter topic ${topic} does not exist: create it, or set KAFKA_DEAD_LETTER_TOPIC`)
+  }
+  app.decorate('consumer', {
+    get state () { return member.state },
+    async problems () {
+      const { phase, problems } = member.state
+      const joining = phase === 'running' || problems.length > 0 ? [] : [`the consumer is ${phase}`]
+      return [...problems, ...joining, ...await missingDeadLetterTopics()]
+    },
+    stalled (afterMs) {
+      const { phase, lastTurnAt } = member.state
+      return phase !== 'connecting' && phase !== 'stopped' && systemClock.now() - lastTurnAt > afterMs
+    },
+    deadLetterTopicOf
+  })
   setLimits(app.metrics.consumer, config)
   app.metrics.onScrape(() => setGauges(app.metrics.consumer, member.state))
 
@@ -81,6 +103,16 @@ export default fp<ConsumerPluginOptions>(async (app, options) => {
   })
   warnOfRisks(log, config)
 }, { name: 'consumer', dependencies: ['metrics', 'producer'], fastify: '5.x' })
+
+/** Whether a topic is known not to exist: while the brokers cannot be asked, nothing is known. */
+async function isMissing (app: FastifyInstance, topic: string): Promise<boolean> {
+  try {
+    await app.topics.partitions(topic)
+    return false
+  } catch (error) {
+    return (error as { code?: string }).code === 'SLUICE_UNKNOWN_TOPIC'
+  }
+}
 
 function engineOptions (config: ConsumerConfig) {
   const { deadLetterTopic } = config

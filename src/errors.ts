@@ -26,6 +26,7 @@ export const errorTable = {
   SLUICE_FORBIDDEN_ORIGIN: { status: 403, title: 'This Origin is not allowed' },
   SLUICE_TOPIC_NOT_ALLOWED: { status: 403, title: 'This topic is reserved' },
   SLUICE_NOT_AUTHORIZED: { status: 403, title: 'Kafka does not allow this' },
+  SLUICE_NO_CONSUMER: { status: 404, title: 'This process does not consume' },
   SLUICE_NOT_FOUND: { status: 404, title: 'There is nothing here' },
   SLUICE_UNKNOWN_TOPIC: { status: 404, title: 'The topic does not exist' },
   SLUICE_METHOD_NOT_ALLOWED: { status: 405, title: 'The method is not allowed here' },

@@ -1,0 +1,68 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { Type } from 'typebox'
+
+/** A loop that is well turns ten times a second; one that waits for the group's offsets may take some seconds. */
+const LOOP_STALLED_AFTER_MS = 30_000
+
+const healthSchema = Type.Object({
+  status: Type.Union([Type.Literal('ok'), Type.Literal('stalled')])
+}, { title: 'Health' })
+
+const readinessSchema = Type.Object({
+  status: Type.Union([Type.Literal('ready'), Type.Literal('not ready')]),
+  reasons: Type.Array(Type.String(), { description: 'What is missing, in sentences for an operator.' }),
+  assignedPartitions: Type.Union([Type.Integer(), Type.Null()], {
+    description: 'How many partitions the consumer owns. 0 is well where the group has more members than partitions. `null`: it only produces.'
+  })
+}, { title: 'Readiness' })
+
+const json = (description: string, schema: object, value: object) => ({
+  description, content: { 'application/json': { schema, examples: { example: { value } } } }
+})
+
+const healthz = {
+  operationId: 'getHealth',
+  summary: 'Is the process alive?',
+  description: 'That it answers shows that its event loop turns; 503 says that the consumer\'s loop does not. For liveness probes: restart it then.',
+  tags: ['operate'],
+  response: {
+    200: json('Alive.', healthSchema, { status: 'ok' }),
+    503: json('The consumer\'s loop has stalled.', healthSchema, { status: 'stalled' })
+  }
+}
+
+const readyz = {
+  operationId: 'getReadiness',
+  summary: 'Can it do its work?',
+  description: 'The brokers are reachable, the consumer is a member of its group and nothing keeps it from its work, nothing is draining. ' +
+    'For readiness probes and alerts; restarting does not help.',
+  tags: ['operate'],
+  response: {
+    200: json('Ready.', readinessSchema, { status: 'ready', reasons: [], assignedPartitions: 4 }),
+    503: json('Not ready.', readinessSchema, { status: 'not ready', reasons: ['the consumer is connecting'], assignedPartitions: 0 })
+  }
+}
+
+const healthRoutes: FastifyPluginAsyncTypebox = async app => {
+  // Both are asked by machines every few seconds, also while nobody can authenticate.
+  const config = { public: true }
+
+  app.get('/healthz', { schema: healthz, config }, async (request, reply) => {
+    const stalled = app.consumer?.stalled(LOOP_STALLED_AFTER_MS) === true
+    return reply.code(stalled ? 503 : 200).send({ status: stalled ? 'stalled' : 'ok' } as const)
+  })
+
+  app.get('/readyz', { schema: readyz, config }, async (request, reply) => {
+    const { reachable, lastError } = app.producer.state
+    const reasons = reachable ? [] : [`the brokers cannot be reached: ${lastError ?? 'connecting'}`]
+    if (app.consumer !== null) reasons.push(...await app.consumer.problems())
+    const ready = reasons.length === 0
+    return reply.code(ready ? 200 : 503).send({
+      status: ready ? 'ready' : 'not ready',
+      reasons,
+      assignedPartitions: app.consumer?.state.partitions.length ?? null
+    } as const)
+  })
+}
+
+export default healthRoutes

@@ -1,0 +1,116 @@
+import { createRequire } from 'node:module'
+import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import type { Counter } from 'prom-client'
+import auth from '../plugins/auth.js'
+import consumer, { type ConsumerPluginOptions } from '../plugins/consumer.js'
+import errors from '../plugins/errors.js'
+import metrics from '../plugins/metrics.js'
+import producer, { type ProducerPluginOptions } from '../plugins/producer.js'
+import swagger from '../plugins/swagger.js'
+import consumerRoute from '../routes/consumer.js'
+import healthRoutes from '../routes/health.js'
+import metricsRoute from '../routes/metrics.js'
+import recordsRoute from '../routes/records.js'
+import sendMessageRoute from '../routes/send-message.js'
+import type { ClientProperties, Config } from './config.js'
+import { startEmbeddedBroker } from './kafka/embedded-broker.js'
+import type { ProducerObserver } from './kafka/record-producer.js'
+import { serverOptions } from './server-options.js'
+
+/** Parts that tests put in place of the configured ones. */
+export interface Overrides {
+  readonly logger?: FastifyServerOptions['logger']
+  readonly producer?: ProducerPluginOptions['producer']
+  readonly handler?: ConsumerPluginOptions['handler']
+  readonly connect?: ConsumerPluginOptions['connect']
+}
+
+/** What a drain leaves of the time to close: the last commit, leaving the group, disconnecting. */
+const RESERVED_FOR_LEAVING_MS = 10_000
+/** What the producer gets to deliver what handlers and requests have just handed over. */
+const PRODUCER_CLOSE_MS = 10_000
+
+const { version } = createRequire(import.meta.url)('../../package.json') as { version: string }
+
+/**
+ * Makes the process: the one ordered list of its plugins and routes. What comes later may use what comes before, and is
+ * closed earlier: the consumer drains while its handlers can still produce.
+ */
+export async function buildApp (config: Config, overrides: Overrides = {}): Promise<FastifyInstance> {
+  const app = Fastify({ ...serverOptions(config.http), logger: overrides.logger ?? { level: config.logLevel } })
+  try {
+    const client = await clientProperties(app, config)
+    await app.register(errors)
+    await app.register(metrics)
+    await app.register(auth, config.http)
+    await app.register(swagger, { version })
+    await app.register(producer, {
+      client,
+      settings: config.producer,
+      closeTimeoutMs: Math.min(PRODUCER_CLOSE_MS, config.shutdownTimeoutMs),
+      embedded: config.kafka.embedded,
+      observer: produceMetrics(app),
+      ...(overrides.producer && { producer: overrides.producer })
+    })
+    await app.register(consumer, {
+      config: config.consumer,
+      client,
+      messageMaxBytes: config.producer.messageMaxBytes,
+      closeTimeoutMs: drainTime(config),
+      ...(overrides.handler && { handler: overrides.handler }),
+      ...(overrides.connect && { connect: overrides.connect })
+    })
+    await app.register(sendMessageRoute, { topic: config.producer.topic, requestTimeoutMs: config.http.requestTimeoutMs })
+    await app.register(recordsRoute, { requestTimeoutMs: config.http.requestTimeoutMs })
+    await app.register(consumerRoute)
+    await app.register(healthRoutes)
+    await app.register(metricsRoute)
+    return app
+  } catch (error) {
+    // What was started already must not keep the process alive.
+    await app.close().catch(() => {})
+    throw error
+  }
+}
+
+/** What all clients share; without a cluster to talk to, one is started here. */
+async function clientProperties (app: FastifyInstance, { kafka, producer, consumer }: Config): Promise<ClientProperties> {
+  if (!kafka.embedded) return kafka.client
+  const literal = (consumer?.topics ?? []).filter(topic => !topic.startsWith('^'))
+  const { deadLetterTopic } = consumer ?? { deadLetterTopic: { kind: 'off' } as const }
+  const deadLetters = deadLetterTopic.kind === 'topic'
+    ? [deadLetterTopic.name]
+    : deadLetterTopic.kind === 'suffix' ? literal.map(topic => topic + deadLetterTopic.suffix) : []
+  const topics = new Set([...literal, ...deadLetters, ...(producer.topic === null ? [] : [producer.topic])])
+  const broker = await startEmbeddedBroker({ topics: [...topics] })
+  // Registered before everything else, hence run after everything else.
+  app.addHook('onClose', () => broker.close())
+  app.log.warn({ brokers: broker.bootstrapServers, topics: [...topics] },
+    'no KAFKA_BOOTSTRAP_SERVERS: an embedded broker runs in this process, in memory, for trying things out; it keeps nothing')
+  return { ...kafka.client, 'bootstrap.servers': broker.bootstrapServers }
+}
+
+function drainTime ({ shutdownTimeoutMs, consumer }: Config): number {
+  const share = Math.max(shutdownTimeoutMs - RESERVED_FOR_LEAVING_MS, shutdownTimeoutMs / 2)
+  return Math.min(consumer?.drainTimeoutMs ?? 0, share)
+}
+
+function produceMetrics (app: FastifyInstance): ProducerObserver {
+  const { duration, records, failures, pendingRecords, pendingBytes, reachable } = app.metrics.producer
+  const acknowledgedOf = new Map<string, Counter.Internal>()
+  app.metrics.onScrape(() => {
+    const { state } = app.producer
+    pendingRecords.set(state.pendingRecords)
+    pendingBytes.set(state.pendingBytes)
+    reachable.set(state.reachable ? 1 : 0)
+  })
+  return {
+    acknowledged (topic, seconds) {
+      duration.observe(seconds)
+      let acknowledged = acknowledgedOf.get(topic)
+      if (acknowledged === undefined) acknowledgedOf.set(topic, acknowledged = records.labels(topic))
+      acknowledged.inc()
+    },
+    failed (code) { failures.inc({ code }) }
+  }
+}

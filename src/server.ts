@@ -1,0 +1,82 @@
+import { constants } from 'node:os'
+import { buildApp } from './app.js'
+import { ConfigError, loadConfig, type Config } from './config.js'
+import type { FastifyInstance } from 'fastify'
+
+/** How much longer than configured a close may take before the process ends without it. */
+const CLOSE_SLACK_MS = 5_000
+/** After a close nothing should keep the process alive; if something does, it gets this long. */
+const LINGER_MS = 2_000
+
+let app: FastifyInstance
+let config: Config
+try {
+  const loaded = loadConfig()
+  config = loaded.config
+  app = await buildApp(config)
+  for (const warning of loaded.warnings) app.log.warn(warning)
+  await app.listen({ host: config.http.host, port: config.http.port })
+} catch (error) {
+  // One line for whoever starts it; a stack only where it is no mistake in the configuration.
+  console.error(error instanceof ConfigError ? error.message : error)
+  process.exit(1)
+}
+
+process.on('SIGTERM', close)
+process.on('SIGINT', close)
+// A handler that forgets a promise must not take the process, and everybody's records, with it.
+process.on('unhandledRejection', err => {
+  app.log.error({ err }, 'a promise was rejected and nobody handled it: a handler module should await, or catch, what it starts')
+})
+greet()
+
+let closing = false
+
+function close (signal: NodeJS.Signals): void {
+  if (closing) {
+    app.log.warn({ signal }, 'second signal: ending at once, what is not committed is delivered again')
+    process.exit(128 + constants.signals[signal])
+  }
+  closing = true
+  app.log.info({ signal }, 'closing: no new requests, the consumer drains')
+  setTimeout(() => {
+    app.log.error({ limitMs: config.shutdownTimeoutMs }, 'not closed in time: ending all the same, what is not committed is delivered again')
+    process.exit(1)
+  }, config.shutdownTimeoutMs + CLOSE_SLACK_MS).unref()
+  app.close().then(() => {
+    app.log.info('closed')
+    process.exitCode = 0
+    setTimeout(() => process.exit(0), LINGER_MS).unref()
+  }, err => {
+    app.log.error({ err }, 'closing failed')
+    process.exit(1)
+  })
+}
+
+/** `npm start` is a person who wants to know where to go; otherwise the log has it in fields. */
+function greet (): void {
+  const address = app.server.address()
+  if (address === null || typeof address === 'string') return
+  const host = address.family === 'IPv6' ? `[${address.address}]` : address.address
+  const url = `http://${host === '0.0.0.0' ? '127.0.0.1' : host}:${address.port}`
+  const embedded = config.kafka.embedded
+  app.log.info({
+    url,
+    docs: `${url}/docs`,
+    produceTopic: config.producer.topic,
+    consumerGroup: config.consumer?.groupId ?? null,
+    consumerTopics: config.consumer?.topics ?? [],
+    broker: embedded ? 'embedded, in memory' : config.kafka.client['bootstrap.servers']
+  }, 'Sluice is ready for requests')
+  if (process.env.npm_lifecycle_event !== 'start') return
+  console.error(`
+  Sluice      ${url}
+  API         ${url}/docs
+  Metrics     ${url}/metrics
+  Kafka       ${embedded ? 'embedded broker in this process: in memory, for trying things out, it keeps nothing' : config.kafka.client['bootstrap.servers']}
+
+  Try         curl -H 'content-type: application/json' -d '"Hello, Kafka!"' ${url}/api/kafka/send-message
+
+  Ctrl-C drains and stops.
+`)
+}
