@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer'
+import { parse, type ParseError } from 'jsonc-parser'
 import { SluiceError } from './errors.js'
 
 /** How deeply arrays and objects may be nested. Beyond this, programs that read recursively begin to fail. */
@@ -31,15 +32,23 @@ export function parseJsonText (bytes: Buffer): JsonText {
   try {
     value = JSON.parse(text)
   } catch (err) {
-    throw new SluiceError('SLUICE_MALFORMED_JSON', `The body is not JSON${position(err)}.`)
+    throw new SluiceError('SLUICE_MALFORMED_JSON', `The body is not JSON${position(text, err as Error)}.`)
   }
   return { value, text: exact ? null : text }
 }
 
-/** Where V8 says that parsing stopped. Its whole sentence would quote the body. */
-function position (err: unknown): string {
-  const at = /at position (\d+)/.exec((err as Error).message)
-  return at === null ? '' : ` (at character ${at[1]})`
+/** Up to which length a malformed text is read a second time to say where it stops being JSON. */
+const maxExplainedLength = 65_536
+
+/** Where the text stops being JSON, if that is easily said. V8 says it for some texts only, and then quotes the body. */
+function position (text: string, err: Error): string {
+  let at = /at position (\d+)/.exec(err.message)?.[1]
+  if (at === undefined && text.length <= maxExplainedLength) {
+    const errors: ParseError[] = []
+    parse(text, errors, { disallowComments: true })
+    at = errors[0]?.offset.toString()
+  }
+  return at === undefined ? '' : ` (at character ${at})`
 }
 
 const quote = 0x22

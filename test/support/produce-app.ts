@@ -1,0 +1,42 @@
+import Fastify, { type FastifyInstance } from 'fastify'
+import auth from '../../plugins/auth.js'
+import errors from '../../plugins/errors.js'
+import producer from '../../plugins/producer.js'
+import swagger from '../../plugins/swagger.js'
+import records from '../../routes/records.js'
+import sendMessage from '../../routes/send-message.js'
+import type { ProducerConfig } from '../../src/config.js'
+import { serverOptions } from '../../src/server-options.js'
+import { FakeProducer } from './fake-producer.js'
+
+export const producerSettings: ProducerConfig = {
+  topic: 'a',
+  client: {},
+  lingerMs: 0.5,
+  compression: 'none',
+  messageMaxBytes: 1_000_000,
+  queueMaxRecords: 1_000,
+  queueMaxBytes: 10_000_000,
+  deliveryTimeoutMs: 10_000,
+  allowAutoCreateTopics: false
+}
+
+export const bodyLimitBytes = 2_000_000
+
+/** The producing half of the gateway over a fake producer, and what it logged. */
+export async function produceApp (
+  { topic = 'a', settings = producerSettings }: { topic?: string | null, settings?: ProducerConfig } = {}
+): Promise<{ app: FastifyInstance, kafka: FakeProducer, logged: Record<string, unknown>[] }> {
+  const kafka = new FakeProducer()
+  const logged: Record<string, unknown>[] = []
+  const stream = { write (line: string) { logged.push(JSON.parse(line) as Record<string, unknown>) } }
+  const app = Fastify({ ...serverOptions({ bodyLimitBytes }), logger: { level: 'info', stream } })
+  await app.register(errors)
+  await app.register(auth, { host: '127.0.0.1', allowedHosts: ['gateway.example'], auth: 'loopback' })
+  await app.register(swagger, { version: '0.0.0' })
+  await app.register(producer, { client: {}, settings, closeTimeoutMs: 1_000, producer: kafka })
+  await app.register(records, { requestTimeoutMs: 5_000 })
+  await app.register(sendMessage, { topic, requestTimeoutMs: 5_000 })
+  await app.ready()
+  return { app, kafka, logged }
+}
