@@ -94,7 +94,7 @@ function toSluiceError (thrown: unknown, request: FastifyRequest): SluiceError {
   switch (error.code) {
     case 'FST_ERR_CTP_BODY_TOO_LARGE': {
       const limit = request.routeOptions.bodyLimit
-      return new SluiceError('SLUICE_BODY_TOO_LARGE', `The body may have ${limit} bytes.`, { limit })
+      return new SluiceError('SLUICE_BODY_TOO_LARGE', `The body may have ${limit} bytes (BODY_LIMIT_BYTES).`, { limit })
     }
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
       return new SluiceError('SLUICE_UNSUPPORTED_MEDIA_TYPE', unsupportedMediaType(request))

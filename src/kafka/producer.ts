@@ -432,9 +432,10 @@ export class KafkaProducer implements RecordProducer {
       else this.#log.info(outcome, 'late report: written')
       return
     }
+    // The caller first: an observer that throws keeps nobody waiting.
+    pending.settle(outcome)
     if (outcome instanceof SluiceError) this.#observer?.failed(outcome.code)
     else this.#observer?.acknowledged(pending.topic, (now - pending.enqueuedAt) / 1000)
-    pending.settle(outcome)
   }
 
   /** The caller waits no longer. The record stays pending until its report, and keeps its room. */
