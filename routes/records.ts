@@ -45,18 +45,13 @@ const schema = {
   tags: ['produce'],
   params: topicParams,
   headers: requestTimeoutHeader,
-  body: {
-    content: {
-      'application/json': {
-        schema: Type.Union([recordSchema, batchSchema]),
-        examples: {
-          record: { value: { key: 'customer-7', value: { total: 12.50 }, headers: { source: 'shop' } } },
-          tombstone: { value: { key: 'customer-7', value: null } },
-          batch: { value: { records: [{ value: 'one' }, { value: 'AAEC', encoding: 'base64', partition: 0 }] } }
-        }
-      }
+  body: Type.Union([recordSchema, batchSchema], {
+    'x-examples': {
+      record: { value: { key: 'customer-7', value: { total: 12.5 }, headers: { source: 'shop' } } },
+      tombstone: { value: { key: 'customer-7', value: null } },
+      batch: { value: { records: [{ value: 'one' }, { value: 'AAEC', encoding: 'base64', partition: 0 }] } }
     }
-  },
+  }),
   // Typed loosely: which of them it is follows from the outcomes.
   response: {
     ...problemResponses(

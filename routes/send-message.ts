@@ -20,7 +20,7 @@ const schema = {
     'Answers once Kafka has acknowledged with acks=all.',
   tags: ['produce'],
   headers: requestTimeoutHeader,
-  body: { content: { 'application/json': { schema: Type.String(), examples: { text: { value: 'Hello, Kafka!' } } } } },
+  body: Type.String({ 'x-examples': { text: { value: 'Hello, Kafka!' } } }),
   response: {
     ...problemResponses(
       'SLUICE_INVALID_REQUEST', 'SLUICE_MALFORMED_JSON', 'SLUICE_RECORD_REJECTED', 'SLUICE_NOT_AUTHORIZED', 'SLUICE_TOPIC_NOT_ALLOWED',
