@@ -71,8 +71,9 @@ export class Assignment {
     for (const owned of this.#partitions.values()) {
       if (owned.draining) continue
       if (owned.paused) {
-        if (owned.drainedToHalf) resume.push(owned)
-        continue
+        if (!owned.drainedToHalf) continue
+        // It is fetched from this very turn on, so its room counts already.
+        resume.push(owned)
       }
       const room = owned.room
       if (room > 0) owned.fullSince = null
