@@ -102,6 +102,7 @@ export function clusterMetadata (client: NativeProducer, timeoutMs: number): Pro
 /** Asks for one topic by its name, which makes it where client and broker have automatic creation on. */
 export function requestTopic (client: NativeProducer, topic: string, timeoutMs: number): Promise<void> {
   return new Promise((resolve, reject) => {
-    client.getMetadata({ topic, timeout: timeoutMs }, err => { err ? reject(err) : resolve() })
+    // Without `allTopics: false` the client would ask for all topics and leave the name out.
+    client.getMetadata({ topic, allTopics: false, timeout: timeoutMs }, err => { err ? reject(err) : resolve() })
   })
 }

@@ -4,8 +4,8 @@ import { unknownTopic } from './delivery-errors.js'
 const refreshAfterMs = 5_000
 /** How old it may be at all. */
 const maxAgeMs = 30_000
-/** How long a topic that is missing from the list counts as unknown, before the list is read again. */
-const missAgeMs = 1_000
+/** How often a topic that is missing from the list may cause it to be read again. */
+const missPauseMs = 1_000
 /** How often to look for a topic that was just made, and how long to wait between. */
 const creationLooks = 20
 const creationPauseMs = 100
@@ -38,6 +38,8 @@ export class TopicDirectory {
   readonly #source: TopicSource
   readonly #createsTopics: boolean
   readonly #now: () => number
+  #missedAt = -Infinity
+  #reading: Promise<void> | null = null
   readonly #making = new Map<string, Promise<number | undefined>>()
 
   /** @param options.createsTopics whether a missing topic is asked for by name, and so made */
@@ -57,7 +59,7 @@ export class TopicDirectory {
   }
 
   /**
-   * The number of partitions of a topic. Partitions can be added: where there are fewer than `hoped`, a list that is less than
+   * The number of partitions of a topic. Partitions can be added: where there are fewer than `hoped`, a list that is at most
    * a second old says so.
    *
    * @throws {SluiceError} SLUICE_UNKNOWN_TOPIC; SLUICE_BROKER_UNAVAILABLE if Kafka cannot be asked
@@ -71,8 +73,12 @@ export class TopicDirectory {
   }
 
   async #lookAgain (topic: string): Promise<number | undefined> {
-    const list = this.#source.topicList
-    if (list === null || this.#now() - list.at >= missAgeMs) await this.#source.refreshTopics()
+    // Whoever asks for the first time in a second gets the truth, and so does whoever comes while it is being read.
+    if (this.#reading === null && this.#now() - this.#missedAt >= missPauseMs) {
+      this.#missedAt = this.#now()
+      this.#reading = this.#source.refreshTopics().finally(() => { this.#reading = null })
+    }
+    await this.#reading
     return this.#source.topicList?.partitions.get(topic)
   }
 

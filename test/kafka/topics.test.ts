@@ -39,6 +39,7 @@ test('the first question reads the list; later ones do not', async t => {
 
 test('an unknown topic is refused; the list is read for it once a second at most', async t => {
   const { broker, topics } = directory()
+  await topics.partitions('a')
   for (let i = 0; i < 100; i++) await t.rejects(topics.partitions('b'), { code: 'SLUICE_UNKNOWN_TOPIC' })
   t.equal(broker.reads, 1)
   broker.now = 999
@@ -49,6 +50,18 @@ test('an unknown topic is refused; the list is read for it once a second at most
   t.equal(await topics.partitions('b'), 1, 'a new topic is found within a second')
   t.equal(broker.reads, 2)
   t.same(broker.asked, [], 'nothing was asked for by name')
+})
+
+test('a topic that was made just now is found at once, however new the list is', async t => {
+  const { broker, topics } = directory()
+  await broker.refreshTopics()
+  broker.topics.set('b', 1)
+  t.equal(await topics.partitions('b'), 1)
+})
+
+test('those who come while the list is being read wait for it', async t => {
+  const { topics } = directory()
+  t.same(await Promise.all([topics.partitions('a'), topics.partitions('a')]), [4, 4])
 })
 
 test('a used list is renewed in passing after five seconds', async t => {
