@@ -1,0 +1,39 @@
+// Does what the record's value says: {"do": …}. Writes down each attempt in the ledger.
+import { setTimeout as delay } from 'node:timers/promises'
+import { note } from './journal.js'
+
+const never = () => new Promise(() => {})
+
+class TooMuchError extends Error {
+  name = 'TooMuchError'
+}
+
+const orders = {
+  succeed () {},
+  wait: async ({ ms }) => { await delay(ms) },
+  /** Fails the first attempts. */
+  'fail-at-first': (order, { attempt }) => { if (attempt <= order.times) throw new Error(`failure ${attempt}`) },
+  fail () { throw new TooMuchError('it is too much') },
+  'fail-for-good' () { throw Object.assign(new Error('no use'), { retriable: false }) },
+  'throw-no-error' () { throw 'just text' }, // eslint-disable-line no-throw-literal
+  /** Takes no notice of its signal, and never ends. */
+  'hang-deaf': never,
+  /** Ends with its signal's reason. */
+  'hang-until-aborted': (order, { signal }) => new Promise((resolve, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+  }),
+  /** Succeeds, and leaves a promise behind that is rejected later. */
+  'forget-a-promise' () { setTimeout(() => { Promise.reject(new Error('forgotten')) }, 1) }
+}
+
+export default async function handle (record, context) {
+  note('start', record, context.attempt)
+  const order = JSON.parse(record.value)
+  try {
+    await orders[order.do](order, context)
+  } catch (error) {
+    note('fail', record, context.attempt)
+    throw error
+  }
+  note('end', record, context.attempt)
+}
