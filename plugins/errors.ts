@@ -50,11 +50,11 @@ async function errors (fastify: FastifyInstance): Promise<void> {
 
 function answerError (thrown: unknown, request: FastifyRequest, reply: FastifyReply): void {
   const error = toSluiceError(thrown, request)
-  if (error.statusCode >= 500 && error.statusCode !== 503) {
-    request.log.error({ err: error.cause ?? error, code: error.code, method: request.method, route: request.routeOptions.url }, 'request failed')
-  } else {
-    request.log.debug({ code: error.code, detail: error.message, method: request.method, route: request.routeOptions.url }, 'request refused')
-  }
+  const fields = { code: error.code, method: request.method, route: request.routeOptions.url }
+  if (error.code === 'SLUICE_INTERNAL') request.log.error({ err: error.cause, ...fields }, 'request failed')
+  else if (error.code === 'SLUICE_DELIVERY_UNKNOWN') request.log.warn(fields, 'no acknowledgement in time; the outcome is unknown')
+  // Refusals can come by the thousand, and the producer logs what is behind those of 503.
+  else request.log.debug({ detail: error.message, ...fields }, 'request refused')
   sendProblem(reply, request, error)
 }
 

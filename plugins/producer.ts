@@ -43,7 +43,12 @@ async function connectedProducer (fastify: FastifyInstance, options: ProducerPlu
   const log = fastify.log.child({ component: 'producer' })
   const producer = new KafkaProducer({ client, settings, log, reportsTimestamps: !embedded, ...(observer && { observer }) })
   fastify.addHook('onClose', async () => { await producer.close(closeTimeoutMs) })
-  // A wrong configuration is thrown before anything is awaited: one turn is enough to see it.
+  // The embedded broker is there already. For a real one the start does not wait, but a wrong configuration is thrown before
+  // anything is awaited: one turn is enough to see it.
+  if (embedded) {
+    await producer.connect()
+    return producer
+  }
   let failure: unknown
   producer.connect().catch((err: unknown) => { failure = err })
   await new Promise(resolve => { setImmediate(resolve) })

@@ -234,7 +234,7 @@ export class KafkaProducer implements RecordProducer {
 
   #open (): Session {
     const session = new Session(newProducer(this.#properties))
-    session.client.on('event.log', (line: DriverLogLine) => { this.#heard(line) })
+    session.client.on('event.log', (line: DriverLogLine) => { this.#heard(session, line) })
     session.client.on('delivery-report', this.#report)
     return session
   }
@@ -257,9 +257,10 @@ export class KafkaProducer implements RecordProducer {
   }
 
   /** A line of librdkafka's log. Its FAIL lines are the only place where the reason of a failure is told. */
-  #heard (line: DriverLogLine): void {
+  #heard (session: Session, line: DriverLogLine): void {
     const message = this.#scrub(withoutThread(line.message))
-    if (line.fac === 'FAIL') {
+    // A client that is being let go says nothing about the one in its place.
+    if (line.fac === 'FAIL' && (this.#session ?? session) === session) {
       this.#lastError = message
       this.#reachability.suspect()
     }

@@ -23,7 +23,7 @@ test('it produces, and the close waits for what is pending', async t => {
     embedded: true,
     observer: { acknowledged (topic) { acknowledged.push(topic) }, failed () {} }
   })
-  while (!app.producer.state.reachable) await new Promise(resolve => { setTimeout(resolve, 10) })
+  t.match(app.producer.state, { connected: true, reachable: true }, 'the embedded broker is waited for')
   const pending = app.producer.send({ topic: 'a', value: 'x' })
   await app.close()
   t.match(await pending, { topic: 'a', offset: 0 })
