@@ -1,0 +1,44 @@
+import { fork } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+
+const subject = name => fileURLToPath(new URL(`../subjects/${name}.mjs`, import.meta.url))
+
+/**
+ * Runs a subject in a process of its own and resolves with the one message that it sends. Each contender starts fresh:
+ * nothing that an earlier one warmed up, or left behind, counts.
+ */
+export function runSubject (name, input, { execArgv = [] } = {}) {
+  return new Promise((resolve, reject) => {
+    const child = fork(subject(name), { execArgv, env: { ...process.env, UV_THREADPOOL_SIZE: '16' }, stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
+    let result
+    child.on('message', message => { result = message })
+    child.on('error', reject)
+    child.on('exit', (code, signal) => {
+      if (result === undefined) reject(new Error(`${name} ended with ${code ?? signal} and measured nothing`))
+      else resolve(result)
+    })
+    child.send(input)
+  })
+}
+
+/** Starts a subject that serves; resolves once it listens. Ask it for its CPU time, and end it, with `ask`. */
+export function startServer (name, input) {
+  return new Promise((resolve, reject) => {
+    const child = fork(subject(name), { env: { ...process.env, UV_THREADPOOL_SIZE: '16' }, stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
+    child.on('error', reject)
+    child.on('exit', code => reject(new Error(`${name} ended with ${code}`)))
+    const ask = what => new Promise(resolve => {
+      child.once('message', resolve)
+      child.send(what)
+    })
+    child.once('message', ({ url }) => resolve({
+      url,
+      cpu: () => ask('cpu'),
+      end: () => new Promise(resolve => {
+        child.once('exit', resolve)
+        child.send('end')
+      })
+    }))
+    child.send(input)
+  })
+}

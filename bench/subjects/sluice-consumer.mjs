@@ -1,0 +1,41 @@
+// Sluice's consumer as it ships, with the whole application around it, reading a topic to its end.
+
+import { buildApp } from '../../dist/src/app.js'
+import { loadConfig } from '../../dist/src/config.js'
+import { answer, input, stopwatch } from '../lib/subject.mjs'
+
+/** `rssAt`: record counts at which the resident size is taken. `hotKey`: tells when its records and the others ended. */
+const { bootstrapServers, topic, groupId, total, handlerMs = 0, env = {}, rssAt = [], hotKey } = await input()
+const { config } = loadConfig({
+  KAFKA_BOOTSTRAP_SERVERS: bootstrapServers,
+  KAFKA_TOPIC: topic,
+  KAFKA_GROUP_ID: groupId,
+  KAFKA_DEAD_LETTER_TOPIC: 'off',
+  LOG_LEVEL: 'error',
+  ...env
+})
+
+const watch = stopwatch(total)
+const rss = []
+const seconds = {}
+let startedAt
+
+const wait = handlerMs === 0 ? async () => {} : () => new Promise(resolve => setTimeout(resolve, handlerMs))
+const after = record => {
+  if (hotKey !== undefined) {
+    startedAt ??= performance.now() - handlerMs
+    seconds[record.key.toString() === hotKey ? 'hot' : 'others'] = (performance.now() - startedAt) / 1000
+  }
+  if (watch.counted + 1 === rssAt[rss.length]) rss.push(process.memoryUsage().rss)
+  watch.count()
+}
+const handler = async record => {
+  await wait()
+  after(record)
+}
+
+const app = await buildApp(config, { handler })
+await app.listen({ port: 0, host: '127.0.0.1' })
+const result = await watch.done
+await app.close()
+answer({ ...result, rss, ...seconds })
