@@ -1,0 +1,92 @@
+import fc from 'fast-check'
+import t from 'tap'
+import type { EngineOptions } from '../../src/engine/engine.js'
+import { Simulation, type Behaviour, type Life, type Script, type Step } from '../support/engine-simulation.js'
+
+// What is promised, and where it is checked: test/support/engine-simulation.ts. A failure prints its seed and the smallest
+// script that repeats it.
+const RUNS = Number(process.env.SLUICE_SIMULATION_RUNS ?? 60)
+
+const bits = fc.integer({ min: 1, max: 15 })
+const partition = fc.nat(3)
+
+const behaviour: fc.Arbitrary<Behaviour> = fc.record({
+  kind: fc.oneof(
+    { weight: 6, arbitrary: fc.constant('ok' as const) },
+    { weight: 2, arbitrary: fc.constant('sync' as const) },
+    { weight: 5, arbitrary: fc.constantFrom('fail' as const, 'throw' as const, 'poison' as const, 'later' as const) },
+    { weight: 2, arbitrary: fc.constantFrom('hang' as const, 'deaf' as const) }
+  ),
+  ms: fc.oneof(fc.nat(20), fc.nat(400))
+})
+
+const append = fc.record({
+  what: fc.constant('append' as const),
+  partition,
+  keys: fc.array(fc.constantFrom(null, '', 'a', 'b', 'c'), { minLength: 1, maxLength: 12 }),
+  gap: fc.oneof({ weight: 3, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: fc.nat(5) }),
+  markers: fc.oneof({ weight: 3, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: fc.nat(3) }),
+  bytes: fc.oneof(fc.nat(20), fc.nat(600))
+})
+const advance = fc.record({ what: fc.constant('advance' as const), ms: fc.oneof(fc.nat(30), fc.nat(500), fc.nat(4_000)) })
+const times = fc.integer({ min: 1, max: 4 })
+const step: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 6, arbitrary: append },
+  { weight: 6, arbitrary: advance },
+  { weight: 3, arbitrary: fc.record({ what: fc.constant('assigned' as const), partitions: bits }) },
+  { weight: 3, arbitrary: fc.record({ what: fc.constantFrom('revoked' as const, 'lost' as const), partitions: bits, elsewhere: fc.nat(4) }) },
+  { weight: 1, arbitrary: fc.record({ what: fc.constant('redeliver' as const), partition, back: fc.nat(15) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ what: fc.constant('commits fail' as const), how: fc.constantFrom('retriable' as const, 'applied' as const, 'lost' as const), times })
+  },
+  { weight: 1, arbitrary: fc.record({ what: fc.constant('acknowledgements late' as const), ms: fc.constantFrom(0, 50, 1_000, 7_000) }) },
+  { weight: 1, arbitrary: fc.record({ what: fc.constantFrom('committed fails' as const, 'sink refuses' as const, 'poll fails' as const), times }) }
+)
+
+const life: fc.Arbitrary<Life> = fc.record({
+  // Most of what can go wrong needs something to be assigned first.
+  steps: fc.tuple(append, append, fc.array(step, { minLength: 1, maxLength: 40, size: 'max' }))
+    .map(([one, other, steps]) => [{ what: 'assigned', partitions: 15 }, one, other, ...steps]),
+  end: fc.oneof({ weight: 4, arbitrary: fc.constant('stop' as const) }, { weight: 1, arbitrary: fc.constant('fatal' as const) }),
+  stopTimeoutMs: fc.oneof(fc.nat(100), fc.nat(5_000))
+})
+
+const options = (order: EngineOptions['order']): fc.Arbitrary<EngineOptions> => fc.record({
+  order: fc.constant(order),
+  maxInFlight: fc.integer({ min: 1, max: 8 }),
+  handlerTimeoutMs: fc.integer({ min: 100, max: 1_000 }),
+  handlerGraceMs: fc.nat(300),
+  maxAbandoned: fc.integer({ min: 1, max: 3 }),
+  retry: fc.record({ maxAttempts: fc.integer({ min: 1, max: 4 }), backoffMs: fc.nat(50), backoffMaxMs: fc.constant(200) }),
+  exhausted: fc.constantFrom('dead-letter' as const, 'skip' as const),
+  maxRecordsBeforeCommit: fc.integer({ min: 1, max: 20 }),
+  commitIntervalMs: fc.constantFrom(1, 100, 1_000, 20_000),
+  windowMaxRecords: fc.oneof(fc.integer({ min: 1, max: 10 }), fc.constant(100)),
+  windowMaxBytes: fc.constantFrom(1, 200, 1_000, 1_000_000),
+  drainTimeoutMs: fc.constantFrom(0, 100, 2_000)
+})
+
+const script = (order: EngineOptions['order']): fc.Arbitrary<Script> => fc.record({
+  options: options(order),
+  partitions: fc.integer({ min: 1, max: 4 }),
+  behaviours: fc.array(behaviour, { minLength: 1, maxLength: 12 }),
+  lives: fc.array(life, { minLength: 1, maxLength: 3 }),
+  random: fc.nat()
+})
+
+for (const order of ['unordered', 'key', 'partition'] as const) {
+  t.test(`${order}: for any course of records, failures, hangs, rebalances and stops, the engine keeps its promises`, async t => {
+    const told = new Map<string, number>()
+    await fc.assert(fc.asyncProperty(script(order), async script => {
+      const simulation = new Simulation(script)
+      await simulation.play()
+      for (const [what, count] of simulation.told) told.set(what, (told.get(what) ?? 0) + count)
+    }), { numRuns: RUNS })
+    // A simulation that reaches nothing would promise nothing.
+    const reached = ['handled', 'committed', 'commit failed', 'revoked', 'lost', 'attempt abandoned', 'attempt timed-out', 'failed: retry',
+      'failed: given-back', 'drain cut off', 'poll failed', 'duplicate', 'rewound', 'paused', 'resumed']
+    t.same(reached.filter(what => !told.has(what)), [], 'the scripts reach all of these')
+    t.comment(JSON.stringify(Object.fromEntries(told)))
+  })
+}

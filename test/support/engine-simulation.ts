@@ -1,0 +1,629 @@
+import { Engine, type EngineOptions } from '../../src/engine/engine.js'
+import {
+  CommitError, PollError,
+  type Attempt, type Batch, type CommittedOffset, type Handler, type Observer, type OffsetCommit, type RebalanceEvent, type TopicPartition
+} from '../../src/engine/types.js'
+import type { KafkaRecord } from '../../src/record.js'
+import { FakeClock } from './fake-clock.js'
+import { FakeSource, idOf, record } from './fake-source.js'
+
+/** What a handler does with an attempt; which one is taken follows from the record and the attempt. */
+export interface Behaviour {
+  readonly kind: 'ok' | 'sync' | 'fail' | 'throw' | 'poison' | 'later' | 'hang' | 'deaf'
+  readonly ms: number
+}
+
+/** One thing that happens to the engine, or around it. `partitions` is a set of bits, `partition` one of them. */
+export type Step =
+  | { readonly what: 'append', readonly partition: number, readonly keys: readonly (string | null)[], readonly gap: number, readonly markers: number, readonly bytes: number }
+  | { readonly what: 'advance', readonly ms: number }
+  | { readonly what: 'revoked' | 'lost', readonly partitions: number, readonly elsewhere: number }
+  | { readonly what: 'assigned', readonly partitions: number }
+  | { readonly what: 'redeliver', readonly partition: number, readonly back: number }
+  | { readonly what: 'commits fail', readonly how: CommitFault, readonly times: number }
+  | { readonly what: 'acknowledgements late', readonly ms: number }
+  | { readonly what: 'committed fails' | 'sink refuses' | 'poll fails', readonly times: number }
+
+/** `applied`: the broker took it, and its answer was lost. */
+export type CommitFault = 'retriable' | 'applied' | 'lost'
+
+/** From connecting until a stop, or until the client fails for good. */
+export interface Life {
+  readonly steps: readonly Step[]
+  readonly end: 'stop' | 'fatal'
+  readonly stopTimeoutMs: number
+}
+
+export interface Script {
+  readonly options: EngineOptions
+  readonly partitions: number
+  readonly behaviours: readonly Behaviour[]
+  readonly lives: readonly Life[]
+  readonly random: number
+}
+
+const TOPIC = 't'
+const ACKNOWLEDGED_AFTER_MS = 2
+/** What a stop may take beyond its time: the grace of aborted handlers, last commits, leaving, each as in engine.ts. */
+const STOP_SLACK_MS = 3_000
+const STOP_SLACK_WITH_FAULTS_MS = 30_000
+const QUIET_LIMIT_MS = 300_000
+
+/** What outlives a member of the group: the logs, the group's offsets, and what was ever completed by anyone. */
+class Broker {
+  readonly records = new Map<string, KafkaRecord[]>()
+  readonly ends = new Map<string, number>()
+  readonly committed = new Map<string, number>()
+  readonly done = new Map<string, Set<number>>()
+
+  constructor (readonly ids: readonly string[]) {
+    for (const id of ids) {
+      this.records.set(id, [])
+      this.ends.set(id, 0)
+      this.done.set(id, new Set())
+    }
+  }
+
+  /** The first record from `from` on that nobody has completed; the end of the log where there is none. */
+  firstUncompleted (id: string, from = 0, done: ReadonlySet<number> = this.done.get(id)!): number {
+    return this.records.get(id)!.find(({ offset }) => offset >= from && !done.has(offset))?.offset ?? this.ends.get(id)!
+  }
+}
+
+/** Records handed out to the engine, with the epoch of their partition in which they were. */
+interface Delivered { epoch: number, attempts: number, running: boolean, ended: 'ok' | 'failed' | null, deadLettered: boolean, completed: boolean }
+
+/** A member over the broker that says what is wrong as soon as the engine does it. One life, one member. */
+class Member extends FakeSource {
+  readonly epochs = new Map<string, number>()
+  /** Where the epoch began: nothing below it may be handled. */
+  readonly startedAt = new Map<string, number>()
+  readonly completedInEpoch = new Map<string, Set<number>>()
+  readonly delivered = new Map<KafkaRecord, Delivered>()
+  /** Partitions that the group has given to others, though this member has not heard of it. */
+  readonly fenced = new Set<string>()
+  readonly elsewhere = new Map<string, number>()
+  open: { event: RebalanceEvent, takenAt: number } | null = null
+  fatal = false
+  #acknowledgements: { at: number, run: () => void }[] = []
+  #batch: KafkaRecord[] = []
+  readonly #simulation: Simulation
+
+  constructor (simulation: Simulation) {
+    super(simulation.clock)
+    this.#simulation = simulation
+    for (const id of simulation.broker.ids) this.epochs.set(id, 0)
+  }
+
+  override async poll (max: number, timeoutMs: number): Promise<Batch> {
+    const { clock, faults, engine, script: { options } } = this.#simulation
+    if (this.fatal) throw new PollError('fatal', 'this member is done for')
+    if (faults.poll > 0) {
+      faults.poll--
+      throw new PollError('passing', 'the brokers are away')
+    }
+    const late = this.#acknowledgements.findIndex(({ at }) => at > clock.now())
+    for (const { run } of this.#acknowledgements.splice(0, late < 0 ? Infinity : late)) run()
+    const bytes = new Map(engine.state.partitions.map(one => [idOf(one), one.windowBytes]))
+    const { records, ends } = await super.poll(max, timeoutMs)
+    this.#batch = records.map(one => ({ ...one }))
+    for (const one of this.#batch) {
+      const id = idOf(one)
+      this.#simulation.check((bytes.get(id) ?? 0) < options.windowMaxBytes, `${id} is fetched though its window has ${bytes.get(id)} bytes`)
+      this.delivered.set(one, {
+        epoch: this.epochs.get(id)!, attempts: 0, running: false, ended: null, deadLettered: false, completed: false
+      })
+    }
+    return { records: this.#batch, ends }
+  }
+
+  /** As librdkafka: the next one comes only once this one was answered. */
+  override takeEvent (): RebalanceEvent | undefined {
+    if (this.open !== null) return undefined
+    const event = super.takeEvent()
+    if (event !== undefined) this.open = { event, takenAt: this.#simulation.clock.now() }
+    return event
+  }
+
+  revoking (id: string): boolean {
+    return this.open?.event.type === 'revoked' && this.open.event.partitions.some(one => idOf(one) === id)
+  }
+
+  override async committed (partitions: readonly TopicPartition[]): Promise<CommittedOffset[]> {
+    const { faults, broker } = this.#simulation
+    if (faults.committed > 0) {
+      faults.committed--
+      throw new Error('the coordinator is away')
+    }
+    return partitions.map(one => ({ ...one, offset: broker.committed.get(idOf(one)) ?? -1 }))
+  }
+
+  override assign (partitions: readonly CommittedOffset[]): void {
+    super.assign(partitions)
+    this.open = null
+    for (const { topic, partition, offset } of partitions) {
+      const id = idOf({ topic, partition })
+      this.fenced.delete(id)
+      this.beginEpoch(id, Math.max(0, offset))
+    }
+  }
+
+  override unassign (partitions: readonly TopicPartition[]): void {
+    const { event, takenAt } = this.open!
+    for (const one of partitions) {
+      const id = idOf(one)
+      if (event.type === 'revoked' && this.owned.has(id)) this.#simulation.checkGivenUp(id, takenAt)
+      this.beginEpoch(id, 0)
+    }
+    super.unassign(partitions)
+    this.open = null
+    for (const one of partitions) {
+      this.fenced.delete(idOf(one))
+      this.#simulation.handleElsewhere(idOf(one), this.elsewhere.get(idOf(one)) ?? 0)
+      this.elsewhere.delete(idOf(one))
+    }
+  }
+
+  /** Everything that was handed out before belongs to an epoch that is over. */
+  beginEpoch (id: string, startsAt: number): void {
+    this.epochs.set(id, this.epochs.get(id)! + 1)
+    this.startedAt.set(id, startsAt)
+    this.completedInEpoch.set(id, new Set())
+  }
+
+  /** The engine found that the log goes on below what it had read: what follows in this batch is of a new epoch. */
+  rewind (one: KafkaRecord): void {
+    const id = idOf(one)
+    this.beginEpoch(id, one.offset)
+    for (const later of this.#batch.slice(this.#batch.indexOf(one))) {
+      if (idOf(later) === id) this.delivered.get(later)!.epoch = this.epochs.get(id)!
+    }
+  }
+
+  override commit (offsets: readonly OffsetCommit[]): Promise<void> {
+    const { clock, broker, faults } = this.#simulation
+    this.#simulation.check(this.#acknowledgements.length === 0, 'two commits at once')
+    for (const one of offsets) this.#simulation.checkCommit(one)
+    const fault: CommitFault | null = offsets.some(one => this.fenced.has(idOf(one))) ? 'lost' : faults.commit > 0 ? faults.commitKind : null
+    if (faults.commit > 0) faults.commit--
+    if (fault === null || fault === 'applied') {
+      for (const one of offsets) {
+        const before = broker.committed.get(idOf(one)) ?? -1
+        this.#simulation.check(one.offset >= before || this.#simulation.mayGoBack.delete(idOf(one)),
+          `${idOf(one)} goes back from ${before} to ${one.offset}`)
+        broker.committed.set(idOf(one), one.offset)
+      }
+    }
+    return new Promise((resolve, reject) => {
+      const at = clock.now() + ACKNOWLEDGED_AFTER_MS + faults.acknowledgedAfterMs
+      this.#acknowledgements.push({
+        at, run: () => fault === null ? resolve() : reject(new CommitError(fault === 'lost' ? 'lost' : 'retriable', fault))
+      })
+    })
+  }
+}
+
+/** Plays a script against the engine, and throws at the first promise that it does not keep. */
+export class Simulation {
+  readonly clock: FakeClock
+  readonly broker: Broker
+  readonly faults = { poll: 0, committed: 0, sink: 0, commit: 0, commitKind: 'retriable' as CommitFault, acknowledgedAfterMs: 0 }
+  /** Partitions whose log went on below what was read: their commit offset may go back once. */
+  readonly mayGoBack = new Set<string>()
+  /** What happened, for those who wonder whether the scripts reach anything. */
+  readonly told = new Map<string, number>()
+  engine!: Engine
+  #member!: Member
+  #mine = new Set<string>()
+  #running = 0
+  #lanes = new Map<string, number>()
+  readonly #seen = new Set<string>()
+  readonly #lastFirst = new Map<string, number>()
+  #release: (() => void)[] = []
+  #quiet = false
+  #stopAt = Infinity
+  /** Commits or polls were disturbed in this life: a stop waits for them. */
+  #faulty = false
+  readonly #violations: string[] = []
+
+  constructor (readonly script: Script) {
+    let state = script.random
+    // mulberry32: the jitter follows from the script.
+    this.clock = new FakeClock(() => {
+      state = (state + 0x6D2B79F5) | 0
+      let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
+      mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
+      return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296
+    })
+    this.broker = new Broker(Array.from({ length: script.partitions }, (_, partition) => idOf({ topic: TOPIC, partition })))
+  }
+
+  async play (): Promise<void> {
+    for (const life of this.script.lives) {
+      const run = this.#begin()
+      for (const step of life.steps) await this.#step(step)
+      if (life.end === 'stop') await this.#stop(life.stopTimeoutMs)
+      else await this.#fail(run)
+    }
+    const run = this.#begin()
+    this.#calm()
+    await this.#untilAllIsCommitted()
+    await this.#stop(60_000)
+    await run
+    const started = this.told.get('started')
+    this.#begin()
+    this.#calm()
+    await this.#advance(2_000)
+    this.check(this.told.get('started') === started, 'after a quiet end and a stop something is handled again')
+    await this.#stop(1_000)
+  }
+
+  check (holds: boolean, what: string): void {
+    if (!holds) this.#violations.push(`${what} (at ${this.clock.now()} ms)`)
+  }
+
+  // ---- what the engine must not do
+
+  checkCommit (one: OffsetCommit): void {
+    const id = idOf(one)
+    this.check(this.#member.owned.has(id), `${id} is committed, but not owned`)
+    this.check(Number.isSafeInteger(one.offset) && one.offset >= 0 && one.offset <= this.broker.ends.get(id)!, `${id} is committed at ${one.offset}`)
+    const first = this.broker.firstUncompleted(id)
+    this.check(one.offset <= first, `${id} is committed at ${one.offset}, but ${first} is not completed`)
+  }
+
+  /** A revoked partition is given up only when it is drained and committed, as far as there was time. */
+  checkGivenUp (id: string, takenAt: number): void {
+    const { drainTimeoutMs } = this.script.options
+    const epoch = this.#member.epochs.get(id)
+    const busy = [...this.#member.delivered].some(([one, delivered]) => delivered.running && idOf(one) === id && delivered.epoch === epoch)
+    const abandoned = this.engine.state.abandoned > 0
+    const hadTime = this.clock.now() < Math.min(takenAt + drainTimeoutMs, this.#stopAt)
+    this.check(!busy || abandoned || !hadTime, `${id} is given up with handlers in flight and time left`)
+    if (this.#faulty || this.mayGoBack.has(id)) return
+    const from = this.#member.startedAt.get(id)!
+    const safe = this.broker.firstUncompleted(id, from, this.#member.completedInEpoch.get(id)!)
+    const records = this.broker.records.get(id)!.filter(({ offset }) => offset >= from && offset < safe)
+    const expected = records.length === 0 ? -1 : records.at(-1)!.offset + 1
+    this.check((this.broker.committed.get(id) ?? -1) >= expected, `${id} is given up at ${this.broker.committed.get(id)}, though ${expected} is safe`)
+  }
+
+  #checkStart (one: KafkaRecord, { attempt }: Attempt, delivered: Delivered): void {
+    const id = idOf(one)
+    const at = `${id}/${one.offset}`
+    const { state } = this.engine
+    const { options } = this.script
+    this.check(delivered.epoch === this.#member.epochs.get(id), `${at} starts after its epoch ended`)
+    this.check(!this.#member.revoking(id), `${at} starts while its partition is being given up`)
+    this.check(state.phase === 'running', `${at} starts while the engine is ${state.phase}`)
+    this.check(one.offset >= this.#member.startedAt.get(id)!, `${at} starts though its epoch began at ${this.#member.startedAt.get(id)}`)
+    this.check(!delivered.running && !delivered.completed, `${at} starts twice`)
+    this.check(attempt === delivered.attempts && attempt <= options.retry.maxAttempts, `${at}: attempt ${attempt} after ${delivered.attempts - 1}`)
+    // The engine counts this one already.
+    this.check(state.inFlight <= options.maxInFlight, `${state.inFlight} in flight`)
+    this.check(this.#running - state.abandoned <= options.maxInFlight, `${this.#running} handlers run, ${state.abandoned} of them abandoned`)
+    this.check(state.abandoned <= options.maxAbandoned, `${state.abandoned} abandoned`)
+    this.#checkWindows()
+  }
+
+  #checkLane (one: KafkaRecord, attempt: number): void {
+    const lane = this.#laneOf(one)
+    if (lane === null) return
+    this.check(this.#lanes.get(lane) === 1, `${this.#lanes.get(lane)} of ${lane} are in flight together`)
+    const last = this.#lastFirst.get(lane) ?? -1
+    // What was handled before comes again after a loss; what is new comes in its order.
+    const again = one.offset <= last
+    this.check(!again || attempt > 1 || this.#seen.has(`${idOf(one)}/${one.offset}`), `${lane}: ${one.offset} is first handled after ${last}`)
+    this.#lastFirst.set(lane, Math.max(last, one.offset))
+    this.#seen.add(`${idOf(one)}/${one.offset}`)
+  }
+
+  #checkWindows (): void {
+    const { windowMaxRecords } = this.script.options
+    for (const one of this.engine.state.partitions) {
+      this.check(one.windowRecords <= windowMaxRecords, `${idOf(one)} has ${one.windowRecords} records in its window`)
+      this.check(one.windowBytes >= 0 && one.inFlight >= 0, `${idOf(one)} has ${one.windowBytes} bytes, ${one.inFlight} in flight`)
+    }
+  }
+
+  #completed (one: KafkaRecord, outcome: string): void {
+    const id = idOf(one)
+    const at = `${id}/${one.offset}`
+    const delivered = this.#member.delivered.get(one)!
+    this.check(delivered.epoch === this.#member.epochs.get(id) && this.#member.owned.has(id), `${at} completes after its epoch ended`)
+    this.check(!delivered.completed, `${at} completes twice`)
+    this.check(outcome === 'handled' ? delivered.ended === 'ok' : true, `${at} is ${outcome}, and its last attempt ${delivered.ended}`)
+    this.check(outcome === 'dead-lettered' ? delivered.deadLettered : true, `${at} is dead-lettered before that was acknowledged`)
+    delivered.completed = true
+    this.broker.done.get(id)!.add(one.offset)
+    this.#member.completedInEpoch.get(id)!.add(one.offset)
+  }
+
+  // ---- the engine's ports
+
+  #begin (): Promise<void> {
+    const { options } = this.script
+    this.#member = new Member(this)
+    for (const id of this.broker.ids) this.#member.append(this.broker.records.get(id)!, this.broker.ends.get(id))
+    this.#mine = new Set()
+    this.#running = 0
+    this.#lanes = new Map()
+    this.#stopAt = Infinity
+    this.#faulty = false
+    this.engine = new Engine(options, {
+      source: this.#member,
+      clock: this.clock,
+      handler: this.#handlerOf(this.#member),
+      observer: this.#observerOf(this.#member),
+      sink: async ({ record: one }) => {
+        const { sink, delivered } = { sink: this.faults.sink, delivered: this.#member.delivered.get(one) }
+        await this.clock.sleep(sink % 7)
+        if (this.faults.sink > 0) {
+          this.faults.sink--
+          throw new Error('the dead-letter topic is away')
+        }
+        if (delivered !== undefined) delivered.deadLettered = true
+      }
+    })
+    const run = this.engine.run()
+    run.catch(() => {})
+    return run
+  }
+
+  #handlerOf (member: Member): Handler {
+    return (one, run) => {
+      const delivered = member.delivered.get(one)!
+      const lane = this.#laneOf(one)
+      const enter = () => {
+        this.#tell('started')
+        delivered.attempts++
+        this.#running++
+        if (lane !== null) this.#lanes.set(lane, (this.#lanes.get(lane) ?? 0) + 1)
+        this.#checkStart(one, run, delivered)
+        this.#checkLane(one, run.attempt)
+        delivered.running = true
+      }
+      const leave = (ended: 'ok' | 'failed') => {
+        delivered.running = false
+        delivered.ended = ended
+        // A new life has its own count: what the old one left behind is not its business.
+        if (this.#member !== member) return
+        this.#running--
+        if (lane !== null) this.#lanes.set(lane, this.#lanes.get(lane)! - 1)
+      }
+      enter()
+      const behaviour = this.#behaviourOf(one, run)
+      if (behaviour.kind === 'sync') {
+        leave('ok')
+        return
+      }
+      if (behaviour.kind === 'throw') {
+        leave('failed')
+        throw new Error('thrown')
+      }
+      return this.#behave(behaviour, run).then(() => leave('ok'), error => {
+        leave('failed')
+        throw error
+      })
+    }
+  }
+
+  #behaviourOf ({ partition, offset }: KafkaRecord, { attempt }: Attempt): Behaviour {
+    if (this.#quiet) return { kind: 'ok', ms: offset % 5 }
+    const { behaviours } = this.script
+    return behaviours[(offset * 5 + partition * 3 + (attempt - 1) * 7) % behaviours.length]
+  }
+
+  async #behave ({ kind, ms }: Behaviour, run: Attempt): Promise<void> {
+    if (kind === 'deaf') return await new Promise(resolve => { this.#release.push(resolve) })
+    if (kind === 'hang') {
+      const { signal } = run
+      return await new Promise((resolve, reject) => {
+        this.#release.push(resolve)
+        signal.addEventListener('abort', () => reject(new Error('aborted', { cause: signal.reason })))
+      })
+    }
+    await this.clock.sleep(ms)
+    if (kind === 'fail') throw new Error('failed')
+    if (kind === 'poison') throw Object.assign(new Error('no use'), { retriable: false })
+    if (kind === 'later') throw Object.assign(new Error('busy'), { retryAfterMs: ms * 10 })
+  }
+
+  #laneOf ({ topic, partition, key }: KafkaRecord): string | null {
+    const { order } = this.script.options
+    if (order === 'unordered' || (order === 'key' && key === null)) return null
+    return order === 'partition' ? idOf({ topic, partition }) : `${idOf({ topic, partition })} ${key!.toString('latin1')}`
+  }
+
+  #observerOf (member: Member): Observer {
+    return {
+      attemptEnded: (_record, outcome) => this.#tell(`attempt ${outcome}`),
+      attemptFailed: (_record, _attempt, _error, then) => this.#tell(`failed: ${then}`),
+      completed: (one, outcome) => {
+        this.#tell(outcome)
+        this.check(this.#member === member, `${idOf(one)}/${one.offset} completes after its engine stopped`)
+        if (this.#member === member) this.#completed(one, outcome)
+      },
+      deadLetterRefused: () => this.#tell('dead letter refused'),
+      committed: () => this.#tell('committed'),
+      commitFailed: () => this.#tell('commit failed'),
+      rebalanced: ({ type }) => this.#tell(type),
+      drained: (_partitions, _seconds, abandoned) => this.#tell(abandoned === 0 ? 'drained' : 'drain cut off'),
+      unexpected: (what, one) => {
+        this.#tell(what)
+        if (what === 'duplicate') return
+        this.mayGoBack.add(idOf(one))
+        member.rewind(one)
+      },
+      pausedOrResumed: what => this.#tell(what),
+      pollFailed: () => this.#tell('poll failed')
+    }
+  }
+
+  #tell (what: string): void {
+    this.told.set(what, (this.told.get(what) ?? 0) + 1)
+  }
+
+  // ---- the script
+
+  async #step (step: Step): Promise<void> {
+    const member = this.#member
+    this.#faulty ||= ['commits fail', 'acknowledgements late', 'poll fails', 'lost'].includes(step.what)
+    switch (step.what) {
+      case 'append': this.#append(step); break
+      case 'advance': break
+      case 'revoked': case 'lost': this.#takeAway(step.what, step.partitions, step.elsewhere); break
+      case 'assigned': this.#give(step.partitions); break
+      case 'redeliver': {
+        const id = this.#id(step.partition)
+        // Only back: what it has never handed out the client does not jump over.
+        const handedOut = [...member.delivered].filter(([one, { epoch }]) => idOf(one) === id && epoch === member.epochs.get(id))
+        if (handedOut.length === 0 || !member.owned.has(id)) break
+        member.redeliver(partitionOf(id), handedOut[Math.max(0, handedOut.length - 1 - step.back)][0].offset)
+        break
+      }
+      case 'commits fail': Object.assign(this.faults, { commit: step.times, commitKind: step.how }); break
+      case 'acknowledgements late': this.faults.acknowledgedAfterMs = step.ms; break
+      case 'committed fails': this.faults.committed = step.times; break
+      case 'sink refuses': this.faults.sink = step.times; break
+      case 'poll fails': this.faults.poll = step.times; break
+    }
+    await this.#advance(step.what === 'advance' ? step.ms : 1)
+  }
+
+  /** Records with a gap before them, as compaction leaves, and markers after them, as transactions do. */
+  #append ({ partition, keys, gap, markers, bytes }: Extract<Step, { what: 'append' }>): void {
+    const id = this.#id(partition)
+    let offset = this.broker.ends.get(id)! + gap
+    const added = keys.map(key => record({
+      ...partitionOf(id), offset: offset++, key: key === null ? null : Buffer.from(key), value: Buffer.alloc(bytes)
+    }))
+    this.broker.records.get(id)!.push(...added)
+    this.broker.ends.set(id, offset + markers)
+    this.#member.append(added, offset + markers)
+  }
+
+  #takeAway (type: 'revoked' | 'lost', bits: number, elsewhere: number): void {
+    const ids = this.#among(bits).filter(id => this.#mine.has(id))
+    if (ids.length === 0) return
+    for (const id of ids) {
+      this.#mine.delete(id)
+      this.#member.elsewhere.set(id, elsewhere)
+      if (type === 'lost') this.#member.fenced.add(id)
+    }
+    this.#member.event(type, ids.map(partitionOf))
+  }
+
+  #give (bits: number): void {
+    const ids = this.#among(bits).filter(id => !this.#mine.has(id))
+    for (const id of ids) this.#mine.add(id)
+    this.#member.event('assigned', ids.map(partitionOf))
+  }
+
+  /** Another member of the group takes up where the group's offset is, and commits. */
+  handleElsewhere (id: string, count: number): void {
+    if (count === 0) return
+    const from = this.broker.committed.get(id) ?? 0
+    const records = this.broker.records.get(id)!.filter(({ offset }) => offset >= from).slice(0, count)
+    for (const { offset } of records) {
+      this.broker.done.get(id)!.add(offset)
+      this.#seen.add(`${id}/${offset}`)
+    }
+    if (records.length > 0) this.broker.committed.set(id, records.at(-1)!.offset + 1)
+    this.mayGoBack.delete(id)
+  }
+
+  /** No more faults, every partition is here, and what hung goes on. */
+  #calm (): void {
+    Object.assign(this.faults, { poll: 0, committed: 0, sink: 0, commit: 0, acknowledgedAfterMs: 0 })
+    this.#quiet = true
+    this.#letGo()
+    this.#give(-1)
+  }
+
+  #letGo (): void {
+    for (const release of this.#release.splice(0)) release()
+  }
+
+  async #untilAllIsCommitted (): Promise<void> {
+    const limit = this.clock.now() + QUIET_LIMIT_MS
+    const behind = () => this.broker.ids.filter(id => (this.broker.committed.get(id) ?? 0) !== this.broker.ends.get(id))
+    while (behind().length > 0) {
+      if (this.clock.now() > limit) {
+        const where = behind().map(id => `${id} at ${this.broker.committed.get(id)} of ${this.broker.ends.get(id)}`)
+        throw new Error(`not all is committed in the end: ${where.join(', ')}; ${JSON.stringify(this.engine.state)}`)
+      }
+      await this.#advance(200)
+    }
+    for (const id of this.broker.ids) {
+      this.check(this.broker.firstUncompleted(id) === this.broker.ends.get(id), `${id}/${this.broker.firstUncompleted(id)} was never completed`)
+    }
+    await this.#advance(200)
+    const { inFlight, waiting, retrying, deadLettering, abandoned, blocked, partitions, problems } = this.engine.state
+    const left = { inFlight, waiting, retrying, deadLettering, abandoned, blocked, problems: problems.length }
+    this.check(Object.values(left).every(count => count === 0), `at rest: ${JSON.stringify({ ...left, problems })}`)
+    this.check(partitions.every(one => one.windowRecords === 0 && one.windowBytes === 0 && one.inFlight === 0), `at rest: ${JSON.stringify(partitions)}`)
+    this.#throwViolations()
+  }
+
+  async #stop (timeoutMs: number): Promise<void> {
+    const from = this.clock.now()
+    this.#stopAt = from + timeoutMs
+    const slack = this.#faulty ? STOP_SLACK_WITH_FAULTS_MS : STOP_SLACK_MS
+    await this.#awaiting(this.engine.stop(timeoutMs), timeoutMs + slack, `a stop within ${timeoutMs} ms`)
+    await this.#afterwards()
+  }
+
+  async #fail (run: Promise<void>): Promise<void> {
+    this.#member.fatal = true
+    const failed = await this.#awaiting(run.then(() => false, () => true), STOP_SLACK_WITH_FAULTS_MS, 'the end of a run that failed')
+    this.check(failed, 'a fatal failure does not end the run')
+    await this.#afterwards()
+  }
+
+  /** What still runs when the engine has stopped ends now, and changes nothing any more. */
+  async #afterwards (): Promise<void> {
+    for (const id of this.broker.ids) this.#member.beginEpoch(id, 0)
+    const committed = [...this.broker.committed]
+    this.#letGo()
+    await this.#advance(20_000)
+    const { phase, inFlight, waiting, retrying, abandoned, partitions } = this.engine.state
+    this.check(phase === 'stopped' && partitions.length === 0, `the engine is ${phase}, with ${partitions.length} partitions`)
+    this.check(inFlight + waiting + retrying + abandoned === 0, `left behind: ${JSON.stringify({ inFlight, waiting, retrying, abandoned })}`)
+    this.check(JSON.stringify(committed) === JSON.stringify([...this.broker.committed]), 'something was committed after the stop')
+    this.#throwViolations()
+    Object.assign(this.faults, { poll: 0, committed: 0, commit: 0, acknowledgedAfterMs: 0 })
+  }
+
+  async #awaiting<T> (promise: Promise<T>, limitMs: number, what: string): Promise<T> {
+    const settled = { yet: false }
+    const noted = promise.finally(() => { settled.yet = true })
+    noted.catch(() => {})
+    for (const limit = this.clock.now() + limitMs; !settled.yet;) {
+      if (this.clock.now() > limit) throw new Error(`${what} takes longer than ${limitMs} ms`)
+      await this.#advance(50)
+    }
+    return await noted
+  }
+
+  async #advance (ms: number): Promise<void> {
+    await this.clock.advance(ms)
+    this.#throwViolations()
+  }
+
+  #throwViolations (): void {
+    if (this.#violations.length > 0) throw new Error(this.#violations.slice(0, 3).join('\n'))
+  }
+
+  #id (partition: number): string {
+    return this.broker.ids[partition % this.broker.ids.length]
+  }
+
+  #among (bits: number): string[] {
+    return this.broker.ids.filter((_, index) => (bits & (1 << index)) !== 0)
+  }
+}
+
+function partitionOf (id: string): TopicPartition {
+  return { topic: TOPIC, partition: Number(id.split('/')[1]) }
+}
