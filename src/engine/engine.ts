@@ -93,6 +93,7 @@ export class Engine {
   #phase: EngineState['phase'] = 'joining'
   #stopping = false
   #stopDeadline = Infinity
+  #answering = false
   #ended: Promise<void> | null = null
   #lastTurnAt: number
   #commit: Promise<void> | null = null
@@ -252,7 +253,9 @@ export class Engine {
     // Only now: an end is reported before the records of its batch, and would let the commit offset pass them.
     for (const { topic, partition, offset } of batch.ends) {
       const owned = this.#assignment.get(topic, partition)
-      if (owned?.window.reachEnd(offset) === true) this.#committer.movedByEnd()
+      // Not one that is being given up, either: what was just dropped lies below its end.
+      if (owned === undefined || owned.draining) continue
+      if (owned.window.reachEnd(offset)) this.#committer.movedByEnd()
     }
     this.#runner.pump()
   }
@@ -318,11 +321,18 @@ export class Engine {
   // ---- rebalances
 
   async #answerEvents (): Promise<void> {
-    for (let event = this.#source.takeEvent(); event !== undefined; event = this.#source.takeEvent()) {
-      this.#observer.rebalanced(event)
-      if (event.type === 'assigned') await this.#assigned(event)
-      else if (event.type === 'revoked') await this.#revoked(event)
-      else this.#lost(event)
+    // A drain comes back here while the process stops; the event that it belongs to is answered first.
+    if (this.#answering) return
+    this.#answering = true
+    try {
+      for (let event = this.#source.takeEvent(); event !== undefined; event = this.#source.takeEvent()) {
+        this.#observer.rebalanced(event)
+        if (event.type === 'assigned') await this.#assigned(event)
+        else if (event.type === 'revoked') await this.#revoked(event)
+        else this.#lost(event)
+      }
+    } finally {
+      this.#answering = false
     }
   }
 

@@ -117,6 +117,8 @@ export class Runner {
     const dropped = [...this.#waiting.data, ...this.#blocked].filter(entry => entry.partition === partition)
     if (dropped.length > 0) {
       this.#waiting = queueByDue(this.#waiting.data.filter(entry => entry.partition !== partition))
+      // A timer for what is forgotten would keep the process alive, for a day where a handler asked for that.
+      this.#resetTimer()
       for (const entry of dropped) {
         this.#blocked.delete(entry)
         this.#leaveLane(entry)
@@ -269,6 +271,13 @@ export class Runner {
       this.#cancelTimer = null
       this.#takeDue()
     })
+  }
+
+  #resetTimer (): void {
+    this.#cancelTimer?.()
+    this.#cancelTimer = null
+    this.#timerAt = Infinity
+    this.#setTimer()
   }
 
   #takeDue (): void {
