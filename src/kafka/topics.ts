@@ -74,7 +74,9 @@ export class TopicDirectory {
 
   async #lookAgain (topic: string): Promise<number | undefined> {
     // Whoever asks for the first time in a second gets the truth, and so does whoever comes while it is being read.
-    if (this.#reading === null && this.#now() - this.#missedAt >= missPauseMs) {
+    const list = this.#source.topicList
+    const unbelievable = list === null || this.#now() - list.at > maxAgeMs
+    if (this.#reading === null && (unbelievable || this.#now() - this.#missedAt >= missPauseMs)) {
       this.#missedAt = this.#now()
       this.#reading = this.#source.refreshTopics().finally(() => { this.#reading = null })
     }

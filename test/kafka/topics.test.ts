@@ -59,6 +59,14 @@ test('a topic that was made just now is found at once, however new the list is',
   t.equal(await topics.partitions('b'), 1)
 })
 
+test('without a list that can be believed every question reads', async t => {
+  const { broker, topics } = directory()
+  broker.away = true
+  for (let i = 0; i < 2; i++) await t.rejects(topics.partitions('a'), { code: 'SLUICE_BROKER_UNAVAILABLE' })
+  broker.away = false
+  t.equal(await topics.partitions('a'), 4, 'in the same second')
+})
+
 test('those who come while the list is being read wait for it', async t => {
   const { topics } = directory()
   t.same(await Promise.all([topics.partitions('a'), topics.partitions('a')]), [4, 4])

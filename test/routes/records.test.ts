@@ -141,6 +141,7 @@ test('topic names: every limit from both sides', async t => {
   const { app, kafka } = await produceApp()
   const longest = 'x'.repeat(249)
   kafka.partitions.set(longest, 1).set('a.b_c-D9', 1)
+  await kafka.refreshTopics()
   t.equal((await post(app, { value: 1 }, { url: `/topics/${longest}/records` })).statusCode, 200)
   t.equal((await post(app, { value: 1 }, { url: `/topics/${'%78'.repeat(249)}/records` })).statusCode, 200, 'percent-encoded')
   t.equal((await post(app, { value: 1 }, { url: '/topics/a.b_c-D9/records' })).statusCode, 200)
@@ -173,6 +174,7 @@ test('reserved topics are refused though they exist', async t => {
     isProblem(t, await post(app, { value: 1 }, { url: `/topics/${name}/records` }), 403, 'SLUICE_TOPIC_NOT_ALLOWED')
   }
   kafka.partitions.set('_schemas2', 1).set('_x', 1)
+  await kafka.refreshTopics()
   t.equal((await post(app, { value: 1 }, { url: '/topics/_schemas2/records' })).statusCode, 200)
   t.equal((await post(app, { value: 1 }, { url: '/topics/_x/records' })).statusCode, 200)
 })
@@ -201,6 +203,7 @@ test('partitions: the last one that exists, and the first that does not', async 
 
 test('while the list of topics cannot be read, the deadline withdraws the request: 503, not produced', async t => {
   const { app, kafka } = await produceApp()
+  kafka.topicList = null
   kafka.onRefresh = async () => { await new Promise(resolve => { setTimeout(resolve, 500).unref() }) }
   isProblem(t, await post(app, { value: 1 }, { headers: { 'request-timeout': '0.05' } }), 503, 'SLUICE_NOT_PRODUCED')
   t.same(kafka.sent, [])

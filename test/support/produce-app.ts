@@ -38,5 +38,7 @@ export async function produceApp (
   await app.register(records, { requestTimeoutMs: 5_000 })
   await app.register(sendMessage, { topic, requestTimeoutMs: 5_000 })
   await app.ready()
+  // As after the first connection: the list of topics is at hand, and no request waits for it.
+  await kafka.refreshTopics()
   return { app, kafka, logged }
 }
