@@ -5,7 +5,7 @@ import { Simulation, type Behaviour, type Life, type Script, type Step } from '.
 
 // What is promised, and where it is checked: test/support/engine-simulation.ts. A failure prints its seed and the smallest
 // script that repeats it.
-const RUNS = Number(process.env.SLUICE_SIMULATION_RUNS ?? 60)
+const RUNS = Number(process.env.SLUICE_SIMULATION_RUNS ?? 40)
 
 const bits = fc.integer({ min: 1, max: 15 })
 const partition = fc.nat(3)
@@ -76,17 +76,19 @@ const script = (order: EngineOptions['order']): fc.Arbitrary<Script> => fc.recor
 })
 
 for (const order of ['unordered', 'key', 'partition'] as const) {
-  t.test(`${order}: for any course of records, failures, hangs, rebalances and stops, the engine keeps its promises`, async t => {
-    const told = new Map<string, number>()
-    await fc.assert(fc.asyncProperty(script(order), async script => {
-      const simulation = new Simulation(script)
-      await simulation.play()
-      for (const [what, count] of simulation.told) told.set(what, (told.get(what) ?? 0) + count)
-    }), { numRuns: RUNS })
-    // A simulation that reaches nothing would promise nothing.
-    const reached = ['handled', 'committed', 'commit failed', 'revoked', 'lost', 'attempt abandoned', 'attempt timed-out', 'failed: retry',
-      'failed: given-back', 'drain cut off', 'poll failed', 'duplicate', 'rewound', 'paused', 'resumed']
-    t.same(reached.filter(what => !told.has(what)), [], 'the scripts reach all of these')
-    t.comment(JSON.stringify(Object.fromEntries(told)))
+  t.test(`${order}: for any course of records, failures, hangs, rebalances and stops, the engine keeps its promises`, async () => {
+    await fc.assert(fc.asyncProperty(script(order), async script => await new Simulation(script).play()), { numRuns: RUNS })
   })
 }
+
+t.test('the scripts reach what they are for: a simulation that reaches nothing would promise nothing', async t => {
+  const told = new Map<string, number>()
+  for (const one of fc.sample(script('key'), { numRuns: 60, seed: 1 })) {
+    const simulation = new Simulation(one)
+    await simulation.play()
+    for (const [what, count] of simulation.told) told.set(what, (told.get(what) ?? 0) + count)
+  }
+  const wanted = ['handled', 'skipped', 'dead-lettered', 'committed', 'commit failed', 'revoked', 'lost', 'attempt abandoned', 'attempt timed-out',
+    'failed: retry', 'failed: given-back', 'dead letter refused', 'drained', 'drain cut off', 'poll failed', 'duplicate', 'rewound', 'paused', 'resumed']
+  t.same(wanted.filter(what => !told.has(what)), [], JSON.stringify(Object.fromEntries(told)))
+})

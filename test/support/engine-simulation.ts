@@ -356,8 +356,8 @@ export class Simulation {
       handler: this.#handlerOf(this.#member),
       observer: this.#observerOf(this.#member),
       sink: async ({ record: one }) => {
-        const { sink, delivered } = { sink: this.faults.sink, delivered: this.#member.delivered.get(one) }
-        await this.clock.sleep(sink % 7)
+        const delivered = this.#member.delivered.get(one)
+        await this.clock.sleep(this.#quiet ? 0 : this.script.behaviours[one.offset % this.script.behaviours.length].ms)
         if (this.faults.sink > 0) {
           this.faults.sink--
           throw new Error('the dead-letter topic is away')
@@ -533,9 +533,10 @@ export class Simulation {
     this.mayGoBack.delete(id)
   }
 
-  /** No more faults, every partition is here, and what hung goes on. */
+  /** No more faults (but for commits that fail at first), every partition is here, and what hung goes on. */
   #calm (): void {
-    Object.assign(this.faults, { poll: 0, committed: 0, sink: 0, commit: 0, acknowledgedAfterMs: 0 })
+    const commit = this.script.random % 3
+    Object.assign(this.faults, { poll: 0, committed: 0, sink: 0, commit, commitKind: 'retriable', acknowledgedAfterMs: 0 })
     this.#quiet = true
     this.#letGo()
     this.#give(-1)
