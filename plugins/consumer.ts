@@ -1,14 +1,14 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { systemClock } from '../src/clock.js'
-import type { ClientProperties, ConsumerConfig, DeadLetterTarget } from '../src/config.js'
+import { ConfigError, type ClientProperties, type ConsumerConfig, type DeadLetterTarget } from '../src/config.js'
 import { createObserver } from '../src/consumer-observer.js'
 import { deadLetterRecord } from '../src/engine/dead-letter.js'
 import { Engine } from '../src/engine/engine.js'
 import type { Handler, Sink } from '../src/engine/types.js'
 import { GroupMember, type ConnectedSource, type GroupMemberState } from '../src/group-member.js'
 import { createHandler } from '../src/handlers/index.js'
-import { connectSource } from '../src/kafka/consumer.js'
+import { connectSource, subscriptionProblem } from '../src/kafka/consumer.js'
 import type { Metrics } from '../src/metrics.js'
 
 declare module 'fastify' {
@@ -51,6 +51,8 @@ export default fp<ConsumerPluginOptions>(async (app, options) => {
     app.decorate('consumer', null)
     return
   }
+  const impossible = subscriptionProblem(config)
+  if (impossible !== null) throw new ConfigError(impossible)
   const log = app.log.child({ group: config.groupId })
   // A module that cannot be used stops the start, before anything is fetched.
   const handler = options.handler ?? await createHandler(config.handler, { log, producer: app.producer })

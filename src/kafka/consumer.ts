@@ -3,6 +3,7 @@ import {
   CommitError, PollError,
   type Batch, type CommittedOffset, type OffsetCommit, type PartitionEnd, type RebalanceEvent, type TopicPartition
 } from '../engine/types.js'
+import type { DeadLetterTarget } from '../config.js'
 import type { ConnectedSource } from '../group-member.js'
 import type { KafkaRecord, RecordHeader } from '../record.js'
 import { KafkaAdmin } from './admin.js'
@@ -26,6 +27,8 @@ export interface ConsumerSettings {
   readonly groupId: string
   /** Names, and patterns that begin with `^`. */
   readonly topics: readonly string[]
+  /** Patterns must not find it. */
+  readonly deadLetterTopic: DeadLetterTarget
   readonly groupProtocol: 'classic' | 'consumer'
   readonly assignmentStrategy: string
   readonly autoOffsetReset: 'earliest' | 'latest' | 'error'
@@ -231,7 +234,42 @@ export async function connectSource (settings: ConsumerSettings): Promise<Connec
   return source
 }
 
+/**
+ * Expressions for what a pattern must never find: Kafka's own topics, and dead letters, which would go round in circles.
+ */
+function excludedFromPatterns ({ deadLetterTopic }: Pick<ConsumerSettings, 'deadLetterTopic'>): string[] {
+  const exactly = (text: string) => text.replaceAll('.', '\\.')
+  switch (deadLetterTopic.kind) {
+    case 'topic': return ['^__', `^${exactly(deadLetterTopic.name)}$`]
+    case 'suffix': return ['^__', `^.*${exactly(deadLetterTopic.suffix)}$`]
+    case 'off': return ['^__']
+  }
+}
+
+/**
+ * Why this subscription cannot be made, in a sentence for whoever configured it, or `null`.
+ *
+ * The client leaves excluded topics out of all that it knows of the cluster. So a topic that is named cannot be one of
+ * them; and where the broker matches the patterns (KIP-848), it assigns topics that the client would then not know.
+ */
+export function subscriptionProblem (settings: Pick<ConsumerSettings, 'topics' | 'deadLetterTopic' | 'groupProtocol'>): string | null {
+  const pattern = settings.topics.find(topic => topic.startsWith('^'))
+  if (pattern === undefined) return null
+  if (settings.groupProtocol === 'consumer') {
+    return `KAFKA_TOPIC cannot hold the pattern '${pattern}' with KAFKA_GROUP_PROTOCOL=consumer: there the brokers match it, and cannot leave ` +
+      'out dead-letter topics; name the topics, or use KAFKA_GROUP_PROTOCOL=classic'
+  }
+  const excluded = excludedFromPatterns(settings).map(expression => new RegExp(expression))
+  const named = settings.topics.find(topic => !topic.startsWith('^') && excluded.some(expression => expression.test(topic)))
+  return named === undefined
+    ? null
+    : `KAFKA_TOPIC cannot hold '${named}' beside the pattern '${pattern}': dead-letter topics are excluded where there is a pattern`
+}
+
 function propertiesOf (settings: ConsumerSettings): ClientSettings {
+  const hasPattern = settings.topics.some(topic => topic.startsWith('^'))
+  const ownExclusions = settings.client['topic.blacklist']
+  const excluded = [...(ownExclusions === undefined ? [] : [ownExclusions]), ...excludedFromPatterns(settings)].join(',')
   const classic = settings.groupProtocol === 'classic' && {
     'partition.assignment.strategy': settings.assignmentStrategy,
     'session.timeout.ms': settings.sessionTimeoutMs
@@ -252,6 +290,7 @@ function propertiesOf (settings: ConsumerSettings): ClientSettings {
     'auto.offset.reset': settings.autoOffsetReset,
     'isolation.level': settings.isolationLevel,
     'allow.auto.create.topics': false,
+    ...(hasPattern && { 'topic.blacklist': excluded }),
     // What the promises rest on: nothing is committed but what the engine found to be completed.
     'enable.auto.commit': false,
     'enable.auto.offset.store': false,
