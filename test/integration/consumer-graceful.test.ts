@@ -4,6 +4,9 @@ import { startGateway } from '../support/gateway.js'
 import { noKafka, sharedKafka, uniqueName, waitFor } from '../support/kafka.js'
 import { CommitWatch, Ledger, countHandled, orderViolations } from '../support/ledger.js'
 
+t.setTimeout(180_000)
+t.jobs = 2
+
 for (const { order, records } of [{ order: 'partition', records: 600 }, { order: 'key', records: 3000 }] as const) {
   t.test(`stopped in the middle and started again, every record is handled over both lives (order: ${order})`, { skip: noKafka }, async t => {
     const seed = randomInt(1e9)
