@@ -11,7 +11,9 @@ export async function loadModule (path: string): Promise<RecordHandler> {
   try {
     loaded = await import(pathToFileURL(path).href)
   } catch (error) {
-    throw new Error(`KAFKA_HANDLER: the module ${path} could not be loaded: ${(error as Error).message}`, { cause: error })
+    // A module may throw anything, `null` too.
+    const reason = error instanceof Error ? error.message : String(error)
+    throw new Error(`KAFKA_HANDLER: the module ${path} could not be loaded: ${reason}`, { cause: error })
   }
   // A CommonJS module that was compiled from `export default` has its own `default` inside.
   const handler = (loaded.default as { default?: unknown } | undefined)?.default ?? loaded.default
