@@ -280,6 +280,9 @@ function propertiesOf (settings: ConsumerSettings): ClientSettings {
     'queued.min.messages': 2000,
     'queued.max.messages.kbytes': 16384,
     'fetch.queue.backoff.ms': 10,
+    // A request that a silent broker leaves unanswered is given up after this. The client cannot leave its group, nor the
+    // process end, before that: with the client's own 60 s, a stop in an outage outlasted every limit.
+    'socket.timeout.ms': 10_000,
     // How soon a topic that was created, or grew, is noticed.
     'topic.metadata.refresh.interval.ms': 10_000,
     ...settings.client,
