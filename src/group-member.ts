@@ -70,8 +70,11 @@ export class GroupMember {
 
   get state (): GroupMemberState {
     const engine = this.#engine?.state
-    const connecting = this.#failure === null ? 'the consumer is connecting' : `the consumer cannot connect: ${this.#failure.message}`
-    if (engine === undefined) return { ...NOT_RUNNING, phase: this.#stopping ? 'stopped' : 'connecting', problems: [connecting] }
+    if (engine === undefined) {
+      if (this.#stopping) return { ...NOT_RUNNING, phase: 'stopped', problems: [] }
+      const connecting = this.#failure === null ? 'the consumer is connecting' : `the consumer cannot connect: ${this.#failure.message}`
+      return { ...NOT_RUNNING, phase: 'connecting', problems: [connecting] }
+    }
     return { ...engine, partitions: engine.partitions.map(partition => ({ ...partition, lag: this.#lagOf(partition) })) }
   }
 
