@@ -187,18 +187,26 @@ const watchdog = [
   'rm -rf "$0"', 'sleep 0.1', 'rm -rf "$0"'
 ].join('\n')
 
-/** The properties of broker `id`; every broker is a controller too. What a test asks for comes last and wins. */
-export function brokerProperties ({ id, ports, folder, extra = {} }) {
+/**
+ * The properties of broker `id`; every broker is a controller too. What a test asks for comes last and wins; its values may
+ * have several lines, as PEM has.
+ *
+ * @param {{ listeners?: Record<string, string> }} more further listeners' names with their security protocols
+ */
+export function brokerProperties ({ id, ports, folder, listeners = {}, extra = {} }) {
   const many = ports.length > 1
+  const open = [`PLAINTEXT://127.0.0.1:${ports[id - 1].client}`,
+    ...Object.keys(listeners).map(name => `${name}://127.0.0.1:${ports[id - 1].more[name]}`)]
   const copies = many ? 3 : 1
   const properties = {
     'process.roles': 'broker,controller',
     'node.id': id,
     'controller.quorum.voters': ports.map((port, i) => `${i + 1}@127.0.0.1:${port.controller}`).join(','),
-    listeners: `PLAINTEXT://127.0.0.1:${ports[id - 1].client},CONTROLLER://127.0.0.1:${ports[id - 1].controller}`,
-    'advertised.listeners': `PLAINTEXT://127.0.0.1:${ports[id - 1].client}`,
+    listeners: [...open, `CONTROLLER://127.0.0.1:${ports[id - 1].controller}`].join(','),
+    'advertised.listeners': open.join(','),
     'controller.listener.names': 'CONTROLLER',
-    'listener.security.protocol.map': 'CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT',
+    'listener.security.protocol.map': ['CONTROLLER:PLAINTEXT', 'PLAINTEXT:PLAINTEXT',
+      ...Object.entries(listeners).map(([name, protocol]) => `${name}:${protocol}`)].join(','),
     'log.dirs': path.join(folder, `data-${id}`),
     'auto.create.topics.enable': false,
     'default.replication.factor': copies,
@@ -220,7 +228,7 @@ export function brokerProperties ({ id, ports, folder, extra = {} }) {
     'num.io.threads': 4,
     ...extra
   }
-  return Object.entries(properties).map(([name, value]) => `${name}=${value}\n`).join('')
+  return Object.entries(properties).map(([name, value]) => `${name}=${String(value).replaceAll('\n', '\\n')}\n`).join('')
 }
 
 class Broker {
@@ -300,11 +308,18 @@ class Broker {
  * Starts a cluster on 127.0.0.1 with its data in a temporary folder.
  *
  * The brokers and the data are gone after stop(), and as well when this process ends in any other way.
+ *
+ * @param {{ listeners?: Record<string, string>, scram?: string[] }} options further listeners' names with their security
+ *   protocols, and users as the storage tool's `--add-scram` takes them
  */
-export async function startBrokers (runtime, { brokers = 1, properties = {} } = {}) {
+export async function startBrokers (runtime, { brokers = 1, properties = {}, listeners = {}, scram = [] } = {}) {
   for (let attempt = 1; ; attempt++) {
     const ports = []
-    for (let i = 0; i < brokers; i++) ports.push({ client: await freePort(), controller: await freePort() })
+    for (let i = 0; i < brokers; i++) {
+      const more = {}
+      for (const name of Object.keys(listeners)) more[name] = await freePort()
+      ports.push({ client: await freePort(), controller: await freePort(), more })
+    }
     const folder = mkdtempSync(path.join(tmpdir(), 'sluice-kafka-'))
     const guard = spawn('/bin/sh', ['-c', watchdog, folder], { stdio: ['pipe', 'ignore', 'ignore'], detached: true })
     guard.stdin.on('error', () => {})
@@ -321,13 +336,20 @@ export async function startBrokers (runtime, { brokers = 1, properties = {} } = 
       const clusterId = randomBytes(16).toString('base64url').replace(/^-/, 'A') // an id that starts with a dash reads as an option
       await Promise.all(list.map(async ({ id }) => {
         const file = path.join(folder, `server-${id}.properties`)
-        writeFileSync(file, brokerProperties({ id, ports, folder, extra: properties }))
+        writeFileSync(file, brokerProperties({ id, ports, folder, listeners, extra: properties }))
         const [command, args] = javaCommand(runtime, ['-Dorg.slf4j.simpleLogger.defaultLogLevel=error',
-          'kafka.tools.StorageTool', 'format', '-t', clusterId, '-c', file], { folders: [folder] })
+          'kafka.tools.StorageTool', 'format', '-t', clusterId, '-c', file, ...scram.flatMap(user => ['--add-scram', user])], { folders: [folder] })
         await exec(command, args)
       }))
       await Promise.all(list.map(broker => broker.start()))
-      return { bootstrapServers: ports.map(port => `127.0.0.1:${port.client}`).join(','), brokers: list, folder, stop }
+      const serversOf = portOf => ports.map(port => `127.0.0.1:${portOf(port)}`).join(',')
+      return {
+        bootstrapServers: serversOf(port => port.client),
+        listeners: Object.fromEntries(Object.keys(listeners).map(name => [name, serversOf(port => port.more[name])])),
+        brokers: list,
+        folder,
+        stop
+      }
     } catch (err) {
       await stop()
       // Another process may take a port between our look and the broker's bind: new ports, then.

@@ -31,3 +31,17 @@ t.test('three brokers keep three copies and know each other; what a test asks fo
   t.match(text, /^min\.insync\.replicas=1$/m)
   t.match(brokerProperties({ id: 1, ports: ports.slice(0, 1), folder: '/f' }), /^default\.replication\.factor=1$/m)
 })
+
+t.test('further listeners are open and advertised; a value of several lines stays one property', async t => {
+  const text = brokerProperties({
+    id: 1,
+    ports: [{ client: 101, controller: 201, more: { INSIDE: 301 } }],
+    folder: '/f',
+    listeners: { INSIDE: 'SASL_SSL' },
+    extra: { 'ssl.keystore.key': 'first\nsecond' }
+  })
+  t.match(text, /^listeners=PLAINTEXT:\/\/127\.0\.0\.1:101,INSIDE:\/\/127\.0\.0\.1:301,CONTROLLER:\/\/127\.0\.0\.1:201$/m)
+  t.match(text, /^advertised\.listeners=PLAINTEXT:\/\/127\.0\.0\.1:101,INSIDE:\/\/127\.0\.0\.1:301$/m)
+  t.match(text, /^listener\.security\.protocol\.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,INSIDE:SASL_SSL$/m)
+  t.match(text, /^ssl\.keystore\.key=first\\nsecond$/m)
+})

@@ -70,12 +70,14 @@ export class Kafka {
   readonly bootstrapServers: string
   /** Empty where the cluster is not this process's own (sharedKafka). */
   readonly brokers: readonly BrokerProcess[]
+  readonly #listeners: Readonly<Record<string, string>>
   readonly #witness: WitnessClient
   readonly #stop: () => Promise<void>
 
   constructor (bootstrapServers: string, witness: WitnessClient, own?: Brokers) {
     this.bootstrapServers = bootstrapServers
     this.brokers = own?.brokers ?? []
+    this.#listeners = own?.listeners ?? {}
     this.#witness = witness
     this.#stop = () => own?.stop() ?? Promise.resolve()
   }
@@ -83,6 +85,13 @@ export class Kafka {
   /** Kills the brokers and deletes their data. Nothing for a shared cluster. */
   stop (): Promise<void> {
     return this.#stop()
+  }
+
+  /** Where one of the further listeners is that startKafka() was asked for. */
+  listener (name: string): { bootstrapServers: string } {
+    const bootstrapServers = this.#listeners[name]
+    if (bootstrapServers === undefined) throw new Error(`there is no listener ${name} here`)
+    return { bootstrapServers }
   }
 
   /** The broker with this id, counted from 1, of a cluster that startKafka() started. */
@@ -152,6 +161,11 @@ export class Kafka {
 
   async deleteGroup (group: string): Promise<void> {
     await this.#call('deleteGroup', { group })
+  }
+
+  /** Gives a user a permission; the cluster must have an authorizer. The names are Kafka's own: `TOPIC`, `WRITE`. */
+  async allow (user: string, operation: string, resource: 'TOPIC' | 'GROUP', name: string): Promise<void> {
+    await this.#call('allow', { principal: `User:${user}`, operation, resource, name })
   }
 
   /** By partition: the offset after the last record, or under read_committed after the last one that can be read. */
@@ -272,11 +286,14 @@ function getWitness (): Promise<WitnessClient> {
  *
  * It takes about 3 s, with three brokers 6 s. Call stop() at the end; if the process ends first, however it does, the
  * brokers and their data go with it.
+ *
+ * `listeners` are further ones, by name with their security protocol: see Kafka.listener(). `scram` are users as
+ * `kafka-storage --add-scram` takes them.
  */
-export async function startKafka ({ brokers = 1, properties = {} }: {
-  brokers?: 1 | 3, properties?: Record<string, string | number | boolean>
+export async function startKafka ({ brokers = 1, ...options }: {
+  brokers?: 1 | 3, properties?: Record<string, string | number | boolean>, listeners?: Record<string, string>, scram?: string[]
 } = {}): Promise<Kafka> {
-  const [own, client] = await Promise.all([getRuntime().then(runtime => startBrokers(runtime, { brokers, properties })), getWitness()])
+  const [own, client] = await Promise.all([getRuntime().then(runtime => startBrokers(runtime, { brokers, ...options })), getWitness()])
   const kafka = new Kafka(own.bootstrapServers, client, own)
   await waitFor(`${brokers} brokers`, async () => (await kafka.nodes()).length === brokers)
   return kafka

@@ -36,9 +36,16 @@ import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.PartitionInfo;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.acl.AccessControlEntry;
+import org.apache.kafka.common.acl.AclBinding;
+import org.apache.kafka.common.acl.AclOperation;
+import org.apache.kafka.common.acl.AclPermissionType;
 import org.apache.kafka.common.errors.GroupIdNotFoundException;
 import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.header.internals.RecordHeader;
+import org.apache.kafka.common.resource.PatternType;
+import org.apache.kafka.common.resource.ResourcePattern;
+import org.apache.kafka.common.resource.ResourceType;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
@@ -119,12 +126,21 @@ public class Witness {
       case "commit": return commit(admin, request);
       case "describeGroup": return describeGroup(admin, text(request, "group"));
       case "deleteGroup": return admin.deleteConsumerGroups(List.of(text(request, "group"))).all().get();
+      case "allow": return allow(admin, request);
       case "offsets": return offsets(bootstrap, request);
       case "read": return read(bootstrap, request);
       case "produce": return produce(PRODUCERS.computeIfAbsent(bootstrap, servers -> producer(servers, null)), request);
       case "transaction": return transaction(bootstrap, request);
       default: throw new IllegalArgumentException("no such op: " + request.get("op"));
     }
+  }
+
+  static Object allow(Admin admin, JsonNode request) throws Exception {
+    ResourcePattern resource = new ResourcePattern(
+        ResourceType.fromString(text(request, "resource")), text(request, "name"), PatternType.LITERAL);
+    AccessControlEntry entry = new AccessControlEntry(
+        text(request, "principal"), "*", AclOperation.fromString(text(request, "operation")), AclPermissionType.ALLOW);
+    return admin.createAcls(List.of(new AclBinding(resource, entry))).all().get();
   }
 
   static Object createTopic(Admin admin, JsonNode request) throws Exception {
