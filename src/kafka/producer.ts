@@ -1,7 +1,7 @@
 import type { ClientProperties, ProducerConfig } from '../config.js'
 import { SluiceError } from '../errors.js'
 import type { OutgoingRecord, Receipt } from '../record.js'
-import { reasonForCallers, scrubber, withoutThread } from './connection-reason.js'
+import { reasonForCallers, scrubber, withAdvice, withoutThread } from './connection-reason.js'
 import { deliveryUnknown, refusedByClient, reportedByKafka } from './delivery-errors.js'
 import {
   clusterMetadata, codes, connect, disconnect, flush, newProducer, requestTopic,
@@ -261,7 +261,7 @@ export class KafkaProducer implements RecordProducer {
     const message = this.#scrub(withoutThread(line.message))
     // A client that is being let go says nothing about the one in its place.
     if (line.fac === 'FAIL' && (this.#session ?? session) === session) {
-      this.#lastError = message
+      this.#lastError = this.#session === null ? withAdvice(message) : message
       this.#reachability.suspect()
     }
     this.#log.debug({ facility: line.fac, severity: line.severity, line: message }, 'Kafka client')
