@@ -32,8 +32,10 @@ function translateKeyStore (properties: Properties, describe: Describe): string[
   if (store['certificate.chain']) properties.set('ssl.certificate.pem', store['certificate.chain'])
   const type = storeType(store.type)
   if (store.location && type === 'PKCS12') {
+    // The client's own condition: without it, it would not be made.
+    if (!store.password) throw new ConfigError(`${describe('ssl.keystore.password')} must be set where ssl.keystore.type is PKCS12`)
     properties.set('ssl.keystore.location', store.location)
-    if (store.password) properties.set('ssl.keystore.password', store.password)
+    properties.set('ssl.keystore.password', store.password)
     return []
   }
   if (store.location && type !== 'PEM') {

@@ -1,4 +1,5 @@
-import { accessSync, constants, statSync } from 'node:fs'
+import { createPrivateKey } from 'node:crypto'
+import { accessSync, constants, readFileSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { ConfigError, quoted } from './config-error.js'
 import type { Environment, Variable } from './environment-schema.js'
@@ -92,7 +93,27 @@ function ssl (env: Environment, used: boolean, fromFile: Readonly<Properties>, n
       : ['KAFKA_SSL_KEY_LOCATION', 'KAFKA_SSL_CERTIFICATE_LOCATION'] as const
     throw new ConfigError(`${missing} must be set where ${nameOf(given)} is: a client certificate is a certificate and its key`)
   }
+  checkKeyPassword(properties, env, nameOf)
   return { ...properties, 'ssl.endpoint.identification.algorithm': env.KAFKA_SSL_ENDPOINT_IDENTIFICATION_ALGORITHM }
+}
+
+/**
+ * Kafka's client would say "PEM lib" of it, for ever. Only what is certain is refused: what else may be wrong with a key is
+ * the client's to say, whose OpenSSL may know more than Node's.
+ */
+function checkKeyPassword (properties: Readonly<Properties>, env: Environment, nameOf: NameOf): void {
+  const { 'ssl.key.location': location, 'ssl.key.pem': pem, 'ssl.key.password': password } = properties
+  const key = pem ?? (location === undefined ? '' : readFileSync(String(location), 'utf8'))
+  if (typeof key !== 'string' || !/-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED/m.test(key)) return
+  const where = pem === undefined ? nameOf('KAFKA_SSL_KEY_LOCATION') : inFile('ssl.key.pem', env)
+  const variable = nameOf('KAFKA_SSL_KEY_PASSWORD')
+  if (password === undefined) throw new ConfigError(`${variable} must be set: the key in ${where} is encrypted`)
+  try {
+    createPrivateKey({ key, passphrase: String(password) })
+  } catch (error) {
+    if (!/BAD_DECRYPT/.test((error as NodeJS.ErrnoException).code ?? '')) return
+    throw new ConfigError(`${variable} must be the password of the key in ${where}, got a value that is not shown and does not open it`)
+  }
 }
 
 function inFile (property: string, env: Environment): string {

@@ -228,6 +228,14 @@ t.test('a store that librdkafka cannot read is refused with the way to convert i
   t.equal(refusal(t, 'ssl.keystore.type=jks\nssl.keystore.location=k.jks'), `ssl.keystore.location in client.properties is a JKS store, which librdkafka cannot read: ${toPkcs12}, and set ssl.keystore.type=PKCS12`)
 })
 
+t.test('a key or a key store without its password stops the start', async t => {
+  t.equal(refusal(t, 'security.protocol=SSL\nssl.keystore.type=PKCS12\nssl.keystore.location=k.p12'),
+    'ssl.keystore.password in client.properties must be set where ssl.keystore.type is PKCS12')
+  t.equal(refusal(t, 'security.protocol=SSL\nssl.keystore.type=PEM\nssl.keystore.certificate.chain=CHAIN\n' +
+    'ssl.keystore.key=-----BEGIN ENCRYPTED PRIVATE KEY-----\\nAAAA\\n-----END ENCRYPTED PRIVATE KEY-----'),
+  'KAFKA_SSL_KEY_PASSWORD must be set: the key in ssl.key.pem in client.properties is encrypted')
+})
+
 t.test('a file that cannot be read or parsed stops the start', async t => {
   t.equal(refusal(t, '', { ...env, KAFKA_PROPERTIES_FILE: 'no.properties' }), "KAFKA_PROPERTIES_FILE must be a readable file, got 'no.properties' (ENOENT)")
   t.equal(refusal(t, '', { ...env, KAFKA_PROPERTIES_FILE: '.' }), "KAFKA_PROPERTIES_FILE must be a readable file, got '.' (EISDIR)")

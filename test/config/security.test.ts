@@ -1,3 +1,5 @@
+import { generateKeyPairSync } from 'node:crypto'
+import { writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import t from 'tap'
 import { ConfigError, loadConfig } from '../../src/config.js'
@@ -91,6 +93,27 @@ t.test('a certificate needs its key, and a key its certificate', async t => {
     'KAFKA_SSL_KEY_LOCATION must be set where KAFKA_SSL_CERTIFICATE_LOCATION is: a client certificate is a certificate and its key')
   t.equal(refusal({ KAFKA_SECURITY_PROTOCOL: 'ssl', KAFKA_SSL_KEY_LOCATION: 'key.pem' }),
     'KAFKA_SSL_CERTIFICATE_LOCATION must be set where KAFKA_SSL_KEY_LOCATION is: a client certificate is a certificate and its key')
+})
+
+t.test('an encrypted key stops the start without its password, and with a wrong one', async t => {
+  const env = { KAFKA_SECURITY_PROTOCOL: 'ssl', KAFKA_SSL_CERTIFICATE_LOCATION: 'cert.pem', KAFKA_SSL_KEY_LOCATION: 'encrypted.pem' }
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  for (const type of ['pkcs8', 'sec1'] as const) {
+    writeFileSync(resolve(cwd, 'encrypted.pem'), privateKey.export({ type, format: 'pem', cipher: 'aes-256-cbc', passphrase: 'key-secret' }))
+    t.equal(refusal(env), 'KAFKA_SSL_KEY_PASSWORD must be set: the key in KAFKA_SSL_KEY_LOCATION is encrypted')
+    t.equal(client({ ...env, KAFKA_SSL_KEY_PASSWORD: 'key-secret' })['ssl.key.password'], 'key-secret')
+  }
+  // Now and then a wrong password leaves something that looks decrypted: that is left to Kafka's client.
+  for (let i = 0, told = 0; told < 3; i++) {
+    if (i > 20) throw new Error('wrong passwords are not told')
+    const wrong = { ...env, KAFKA_SSL_KEY_PASSWORD: `wrong-secret-${i}` }
+    try {
+      client(wrong)
+    } catch {
+      told++
+      t.equal(refusal(wrong), 'KAFKA_SSL_KEY_PASSWORD must be the password of the key in KAFKA_SSL_KEY_LOCATION, got a value that is not shown and does not open it')
+    }
+  }
 })
 
 t.test('files that are not there stop the start', async t => {
