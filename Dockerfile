@@ -19,6 +19,7 @@ COPY src src
 COPY plugins plugins
 COPY routes routes
 RUN npm run build && rm -f dist/.tsbuildinfo
+COPY --chmod=644 test/container/smoke.mjs /smoke/
 
 # Production's dependencies. Of the native client go its sources and what a build leaves, 270 MB; the licences stay. What
 # it is linked with depends on whether it was downloaded or built, so the packages of its libraries are looked up here.
@@ -45,8 +46,9 @@ RUN apt-get update \
            /usr/local/lib/node_modules /opt/yarn-* \
            /usr/local/bin/npm /usr/local/bin/npx /usr/local/bin/corepack /usr/local/bin/yarn /usr/local/bin/yarnpkg
 
+# The modes are set for checkouts whose files only their owner may read: here that is root.
 WORKDIR /app
-COPY package.json LICENSE ./
+COPY --chmod=644 package.json LICENSE ./
 COPY --from=production /app/node_modules node_modules
 COPY --from=build /app/dist dist
 
@@ -58,7 +60,7 @@ ENV NODE_ENV=production HOST=0.0.0.0 UV_THREADPOOL_SIZE=16
 USER 1000:1000
 
 # The image is refused if the server, as it is here and as this user, cannot start, carry a record and stop.
-RUN --mount=type=bind,source=test/container/smoke.mjs,target=/run/smoke.mjs node /run/smoke.mjs
+RUN --mount=type=bind,from=build,source=/smoke,target=/smoke node /smoke/smoke.mjs
 
 EXPOSE 3000
 STOPSIGNAL SIGTERM

@@ -39,6 +39,11 @@ const only = (name: string): string => {
   if (found.length !== 1) throw new Error(`the final stage of the Dockerfile has ${found.length} ${name}`)
   return found[0]!.rest
 }
+/** What is copied from the checkout, in any stage. */
+const copies = instructions.filter(({ name, rest }) => name === 'COPY' && !rest.startsWith('--from=')).map(({ rest }) => {
+  const words = rest.split(' ')
+  return { chmod: words[0]!.startsWith('--chmod='), sources: words.filter(word => !word.startsWith('--')).slice(0, -1) }
+})
 const imageEnvironment = Object.fromEntries(only('ENV').split(' ').map(pair => pair.split('=') as [string, string]))
 
 const milliseconds = (duration: string): number => Number(/^(\d+)s$/.exec(duration)?.[1]) * 1000
@@ -66,17 +71,23 @@ t.test('the image runs as somebody who is not root, ends by SIGTERM and looks af
 
 t.test('what the Dockerfile copies exists and is let into the build', async t => {
   const letIn = read('.dockerignore').split('\n').filter(line => line.startsWith('!')).map(line => line.slice(1))
-  const fromContext = instructions.filter(({ name, rest }) => name === 'COPY' && !rest.startsWith('--from=')).flatMap(({ rest }) => rest.split(' ').slice(0, -1))
-  const mounted = instructions.flatMap(({ rest }) => /--mount=type=bind,source=([^,]+)/.exec(rest)?.[1] ?? [])
-  for (const name of [...fromContext, ...mounted]) {
+  const copied = copies.flatMap(({ sources }) => sources)
+  for (const name of copied) {
     t.ok(existsSync(path.join(root, name)), name)
     t.ok(letIn.includes(name), `${name} is let in`)
   }
-  t.strictSame(letIn.filter(name => !fromContext.includes(name) && !mounted.includes(name)), [], 'nothing else is')
+  t.strictSame(letIn.filter(name => !copied.includes(name)), [], 'nothing else is')
+})
+
+t.test('what the image takes from the checkout as it is gets its mode, or the image\'s user might not be able to read it', async t => {
+  const unchanged = finalStage.filter(({ name, rest }) => name === 'COPY' && !rest.startsWith('--from='))
+  t.not(unchanged.length, 0)
+  for (const { rest } of unchanged) t.match(rest, /^--chmod=/)
+  t.ok(copies.find(({ sources }) => sources.includes('test/container/smoke.mjs'))!.chmod)
 })
 
 t.test('the scripts that the build copies import no others', async t => {
-  const copied = instructions.find(({ name, rest }) => name === 'COPY' && rest.includes('scripts/'))!.rest.split(' ').slice(0, -1)
+  const copied = copies.find(({ sources }) => sources.some(name => name.startsWith('scripts/')))!.sources
   for (const name of copied) {
     for (const [, imported] of read(name).matchAll(/from '(\.[^']*)'/g)) {
       t.ok(copied.includes(path.join(path.dirname(name), imported as string)), `${name} imports ${imported}`)
