@@ -7,6 +7,7 @@ import type { DeadLetterTarget } from '../config.js'
 import type { ConnectedSource } from '../group-member.js'
 import type { KafkaRecord, RecordHeader } from '../record.js'
 import { KafkaAdmin } from './admin.js'
+import { scrubber, withAdvice, withoutThread } from './connection-reason.js'
 
 const { CODES: { ERRORS } } = kafka
 
@@ -87,14 +88,17 @@ class KafkaSource implements ConnectedSource {
     this.#consumer.on('event.error', () => {})
   }
 
-  async connect ({ topics }: ConsumerSettings): Promise<void> {
+  async connect ({ client, topics }: ConsumerSettings): Promise<void> {
     const consumer = this.#consumer
     let reason = ''
     // A failed connect says no more than that it timed out; why is in the log only.
-    consumer.on('event.log', ({ fac, message }: { fac?: string, message?: string }) => { if (fac === 'FAIL') reason = message ?? '' })
+    const scrub = scrubber(client)
+    consumer.on('event.log', ({ fac, message = '' }: { fac?: string, message?: string }) => {
+      if (fac === 'FAIL') reason = withAdvice(scrub(withoutThread(message)))
+    })
     await new Promise<void>((resolve, reject) => {
       consumer.connect({ timeout: CONNECT_TIMEOUT_MS }, error => {
-        if (error) reject(new Error(reason === '' ? error.message : `${error.message}: ${reason}`))
+        if (error) reject(new Error(reason === '' ? error.message : reason))
         else resolve()
       })
     })
