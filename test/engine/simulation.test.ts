@@ -6,6 +6,8 @@ import { Simulation, type Behaviour, type Life, type Script, type Step } from '.
 // What is promised, and where it is checked: test/support/engine-simulation.ts. A failure prints its seed and the smallest
 // script that repeats it.
 const RUNS = Number(process.env.SLUICE_SIMULATION_RUNS ?? 40)
+/** Of each order; also of the search for a smaller script that fails. */
+const TIME_LIMIT_MS = 30_000
 
 const bits = fc.integer({ min: 1, max: 15 })
 const partition = fc.nat(3)
@@ -77,7 +79,9 @@ const script = (order: EngineOptions['order']): fc.Arbitrary<Script> => fc.recor
 
 for (const order of ['unordered', 'key', 'partition'] as const) {
   t.test(`${order}: for any course of records, failures, hangs, rebalances and stops, the engine keeps its promises`, async () => {
-    await fc.assert(fc.asyncProperty(script(order), async script => await new Simulation(script).play()), { numRuns: RUNS })
+    await fc.assert(fc.asyncProperty(script(order), async script => await new Simulation(script).play()), {
+      numRuns: RUNS, interruptAfterTimeLimit: TIME_LIMIT_MS
+    })
   })
 }
 

@@ -310,6 +310,11 @@ export class Simulation {
     const lane = this.#laneOf(one)
     if (lane === null) return
     this.check(this.#lanes.get(lane) === 1, `${this.#lanes.get(lane)} of ${lane} are in flight together`)
+    const { epoch } = this.#member.delivered.get(one)!
+    for (const [earlier, delivered] of this.#member.delivered) {
+      const overtaken = delivered.epoch === epoch && !delivered.completed && earlier.offset < one.offset && this.#laneOf(earlier) === lane
+      this.check(!overtaken, `${lane}: ${one.offset} starts before ${earlier.offset} is completed`)
+    }
     const last = this.#lastFirst.get(lane) ?? -1
     // What was handled before comes again after a loss; what is new comes in its order.
     const again = one.offset <= last
@@ -451,7 +456,10 @@ export class Simulation {
       drained: (_partitions, _seconds, abandoned) => this.#tell(abandoned === 0 ? 'drained' : 'drain cut off'),
       unexpected: (what, one) => {
         this.#tell(what)
-        if (what === 'duplicate') return
+        if (what === 'duplicate') {
+          member.delivered.delete(one)
+          return
+        }
         this.mayGoBack.add(idOf(one))
         member.rewind(one)
       },
