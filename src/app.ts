@@ -1,4 +1,4 @@
-import { createRequire } from 'node:module'
+import { existsSync, readFileSync } from 'node:fs'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import type { Counter } from 'prom-client'
 import auth from '../plugins/auth.js'
@@ -30,7 +30,9 @@ const RESERVED_FOR_LEAVING_MS = 10_000
 /** What the producer gets to deliver what handlers and requests have just handed over. */
 const PRODUCER_CLOSE_MS = 10_000
 
-const { version } = createRequire(import.meta.url)('../../package.json') as { version: string }
+// One level up from the sources, two from what is built.
+const manifest = ['../package.json', '../../package.json'].map(path => new URL(path, import.meta.url)).find(url => existsSync(url))!
+const { version } = JSON.parse(readFileSync(manifest, 'utf8')) as { version: string }
 
 /**
  * Makes the process: the one ordered list of its plugins and routes. What comes later may use what comes before, and is
