@@ -32,7 +32,7 @@ const schema = {
   operationId: 'getConsumer',
   summary: 'What the consumer is doing',
   description: 'Its phase, its problems, and the window and lag of each partition that it owns.',
-  tags: ['operate'],
+  tags: ['consume'],
   response: {
     ...problemResponses('SLUICE_FORBIDDEN_HOST', 'SLUICE_FORBIDDEN_ORIGIN', 'SLUICE_NO_CONSUMER', 'SLUICE_INTERNAL'),
     200: {

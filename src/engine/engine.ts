@@ -1,14 +1,12 @@
-import { Assignment, type FetchBudget } from './assignment.js'
+import type { Assignment } from './assignment.js'
 import { Committer } from './committer.js'
-import { Entry } from './entry.js'
-import { DUPLICATE, REWOUND } from './offset-window.js'
+import { Intake } from './intake.js'
 import type { OwnedPartition } from './owned-partition.js'
 import { Runner, type RunnerOptions } from './runner.js'
 import {
-  CommitError, PollError,
-  type Batch, type Clock, type Handler, type Observer, type RebalanceEvent, type Sink, type Source, type TopicPartition
+  CommitError,
+  type Clock, type Handler, type Observer, type RebalanceEvent, type Sink, type Source, type TopicPartition
 } from './types.js'
-import type { KafkaRecord } from '../record.js'
 
 export interface EngineOptions extends RunnerOptions {
   readonly maxRecordsBeforeCommit: number
@@ -61,15 +59,9 @@ export interface EngineState {
   readonly lastTurnAt: number
 }
 
-/** At most this many records a poll: larger batches gain little, and hold up the event loop. */
-const BATCH_MAX = 1000
-/** A fetch of fewer than this is put off a little, so that a full window is not topped up record by record. */
-const BATCH_WORTH_FETCHING = 100
-const WAIT_FOR_ROOM_MS = 20
 const POLL_MS = 100
 /** While something is awaited that only polling brings about. */
 const POLL_SHORT_MS = 10
-const POLL_FAILED_WAIT_MS = 200
 /** What aborted handlers get to settle, and a drain's last commit to be acknowledged. */
 const ABORT_GRACE_MS = 1000
 const LAST_COMMIT_MS = 5000
@@ -89,7 +81,7 @@ export class Engine {
   readonly #assignment: Assignment
   readonly #runner: Runner
   readonly #committer: Committer
-  readonly #worthFetching: number
+  readonly #intake: Intake
   #phase: EngineState['phase'] = 'joining'
   #stopping = false
   #stopDeadline = Infinity
@@ -98,11 +90,6 @@ export class Engine {
   #lastTurnAt: number
   #commit: Promise<void> | null = null
   #commitError: Error | null = null
-  #pollError: Error | null = null
-  #standingError: Error | null = null
-  // Set while the loop waits for room in this partition.
-  #tightest: OwnedPartition | null = null
-  #wake: (() => void) | null = null
 
   constructor (options: EngineOptions, ports: EnginePorts) {
     this.#options = options
@@ -110,11 +97,12 @@ export class Engine {
     this.#clock = ports.clock
     this.#observer = ports.observer
     this.#lastTurnAt = ports.clock.now()
-    this.#assignment = new Assignment({ maxRecords: options.windowMaxRecords, maxBytes: options.windowMaxBytes })
     this.#committer = new Committer(
       { maxRecords: options.maxRecordsBeforeCommit, intervalMs: options.commitIntervalMs }, this.#lastTurnAt)
-    this.#runner = new Runner(options, ports, entry => this.#completed(entry))
-    this.#worthFetching = Math.max(1, Math.min(BATCH_WORTH_FETCHING, Math.floor(options.windowMaxRecords / 8)))
+    this.#runner = new Runner(options, ports, entry => this.#intake.completed(entry))
+    const limits = { maxRecords: options.windowMaxRecords, maxBytes: options.windowMaxBytes }
+    this.#intake = new Intake(limits, this.#runner, this.#committer, ports)
+    this.#assignment = this.#intake.assignment
   }
 
   /**
@@ -134,7 +122,7 @@ export class Engine {
   async stop (timeoutMs: number): Promise<void> {
     this.#stopDeadline = Math.min(this.#stopDeadline, this.#clock.now() + timeoutMs)
     this.#stopping = true
-    this.#wake?.()
+    this.#intake.wake()
     // A fatal end is for the caller of `run`; for the one who stops, it has stopped.
     await this.#ended?.catch(() => {})
   }
@@ -150,7 +138,7 @@ export class Engine {
       abandoned: this.#runner.abandoned,
       blocked: this.#runner.blocked,
       problems: this.#problems(),
-      lastTurnAt: this.#lastTurnAt
+      lastTurnAt: Math.max(this.#lastTurnAt, this.#intake.lastPollAt)
     }
   }
 
@@ -158,130 +146,21 @@ export class Engine {
     try {
       while (!this.#stopping) {
         await this.#answerEvents()
-        if (!this.#stopping) await this.#turn()
+        if (this.#stopping) break
+        this.#keepHouse()
+        await this.#intake.fetch(POLL_MS)
       }
       await this.#finish()
     } finally {
-      for (const owned of [...this.#assignment]) this.#endEpoch(owned, new Error('the consumer has stopped'))
+      for (const owned of [...this.#assignment]) this.#intake.endEpoch(owned, new Error('the consumer has stopped'))
       this.#phase = 'stopped'
     }
-  }
-
-  async #turn (): Promise<void> {
-    this.#keepHouse()
-    const budget = this.#budget()
-    if (budget.max < this.#worthFetching) {
-      await this.#waitForRoom(budget.tightest)
-      if (budget.max === 0) return
-    }
-    await this.#poll(budget.max, POLL_MS)
   }
 
   #keepHouse (): void {
     this.#lastTurnAt = this.#clock.now()
     this.#runner.sweep()
     if (this.#committer.due(this.#lastTurnAt)) this.#beginCommit()
-  }
-
-  #budget (): FetchBudget {
-    // Handlers that never settle would fill the process one by one: at their cap nothing more is admitted.
-    if (this.#runner.saturatedByAbandoned) {
-      this.#pause([...this.#assignment].filter(owned => !owned.paused))
-      return { max: 1, tightest: null, pause: [], resume: [] }
-    }
-    const budget = this.#assignment.budget(BATCH_MAX, this.#lastTurnAt)
-    this.#pause(budget.pause)
-    if (budget.resume.length > 0) {
-      for (const owned of budget.resume) {
-        owned.paused = false
-        owned.fullSince = null
-      }
-      this.#source.resume(budget.resume)
-      this.#observer.pausedOrResumed('resumed', budget.resume)
-    }
-    return budget
-  }
-
-  #pause (partitions: OwnedPartition[]): void {
-    if (partitions.length === 0) return
-    for (const owned of partitions) owned.paused = true
-    this.#source.pause(partitions)
-    this.#observer.pausedOrResumed('paused', partitions)
-  }
-
-  #waitForRoom (tightest: OwnedPartition | null): Promise<void> {
-    this.#tightest = tightest
-    return this.#sleep(WAIT_FOR_ROOM_MS)
-  }
-
-  #sleep (ms: number): Promise<void> {
-    return new Promise(resolve => {
-      const cancel = this.#clock.schedule(ms, () => this.#wake?.())
-      this.#wake = () => {
-        this.#wake = null
-        this.#tightest = null
-        cancel()
-        resolve()
-      }
-    })
-  }
-
-  async #poll (max: number, timeoutMs: number): Promise<void> {
-    this.#lastTurnAt = this.#clock.now()
-    let batch
-    try {
-      batch = await this.#source.poll(max, timeoutMs)
-      this.#pollError = null
-    } catch (error) {
-      if (error instanceof PollError && error.kind === 'fatal') throw error
-      if (error instanceof PollError && error.kind === 'standing') this.#standingError = error
-      this.#pollError = error as Error
-      this.#observer.pollFailed(this.#pollError)
-      await this.#sleep(POLL_FAILED_WAIT_MS)
-      return
-    }
-    this.#admitAll(batch)
-  }
-
-  #admitAll (batch: Batch): void {
-    for (const record of batch.records) {
-      const owned = this.#assignment.get(record.topic, record.partition)
-      // Not ours any more, or about to be given up: whoever owns it next reads it from the commit offset.
-      if (owned === undefined || owned.draining) continue
-      this.#admit(owned, record)
-    }
-    // Only now: an end is reported before the records of its batch, and would let the commit offset pass them.
-    for (const { topic, partition, offset } of batch.ends) {
-      const owned = this.#assignment.get(topic, partition)
-      // Not one that is being given up, either: what was just dropped lies below its end.
-      if (owned === undefined || owned.draining) continue
-      if (owned.window.reachEnd(offset)) this.#committer.movedByEnd()
-    }
-    this.#runner.pump()
-  }
-
-  #admit (owned: OwnedPartition, record: KafkaRecord): void {
-    let sequence = owned.window.admit(record.offset, record.leaderEpoch)
-    if (sequence === DUPLICATE) {
-      this.#observer.unexpected('duplicate', record)
-      return
-    }
-    if (sequence === REWOUND) {
-      this.#observer.unexpected('rewound', record)
-      this.#endEpoch(owned, new Error('the log was truncated or made anew'))
-      const { paused } = owned
-      owned = this.#assignment.own({ topic: record.topic, partition: record.partition, offset: -1 })
-      owned.paused = paused
-      sequence = owned.window.admit(record.offset, record.leaderEpoch)
-    }
-    owned.addBytes(record.size)
-    this.#runner.add(new Entry(record, owned, sequence))
-  }
-
-  #completed ({ partition, sequence, record }: Entry): void {
-    partition.bytes -= record.size
-    this.#committer.completed(partition.window.complete(sequence))
-    if (partition === this.#tightest && partition.room >= this.#worthFetching) this.#wake?.()
   }
 
   // ---- commits
@@ -311,10 +190,10 @@ export class Engine {
         this.#beginCommit()
         if (this.#commit === null) return
       }
-      while (this.#commit !== null && this.#clock.now() < deadline) await this.#poll(1, POLL_SHORT_MS)
+      while (this.#commit !== null && this.#clock.now() < deadline) await this.#intake.poll(1, POLL_SHORT_MS)
       if (this.#commitError instanceof CommitError && this.#commitError.kind === 'lost') return
       // What was completed while an earlier commit was under way is committed in the next round.
-      if (this.#commitError !== null) await this.#poll(1, POLL_MS)
+      if (this.#commitError !== null) await this.#intake.poll(1, POLL_MS)
     }
   }
 
@@ -344,15 +223,14 @@ export class Engine {
       try {
         committed = await this.#source.committed(partitions)
       } catch (error) {
-        this.#pollError = error as Error
-        this.#observer.pollFailed(this.#pollError)
-        await this.#poll(1, POLL_MS)
+        this.#intake.failed(error as Error)
+        await this.#intake.poll(1, POLL_MS)
       }
     }
-    for (const owned of this.#assignment.among(partitions)) this.#endEpoch(owned, new Error('assigned anew'))
+    for (const owned of this.#assignment.among(partitions)) this.#intake.endEpoch(owned, new Error('assigned anew'))
     for (const offset of committed) this.#assignment.own(offset)
     this.#source.assign(committed)
-    if (partitions.length > 0) this.#standingError = null
+    if (partitions.length > 0) this.#intake.standingErrorIsOver()
     this.#phase = 'running'
   }
 
@@ -361,25 +239,20 @@ export class Engine {
     await this.#drain(owned, this.#clock.now() + this.#options.drainTimeoutMs)
     if (owned.length > 0) await this.#commitNow(this.#clock.now() + LAST_COMMIT_MS)
     this.#source.unassign(partitions)
-    for (const one of owned) this.#endEpoch(one, new Error('the partition was revoked'))
+    for (const one of owned) this.#intake.endEpoch(one, new Error('the partition was revoked'))
   }
 
   #lost ({ partitions }: RebalanceEvent): void {
     // Others may own them already: what is in flight can only do harm there, and commits nothing here.
-    for (const owned of this.#assignment.among(partitions)) this.#endEpoch(owned, new Error('the partition was lost'))
+    for (const owned of this.#assignment.among(partitions)) this.#intake.endEpoch(owned, new Error('the partition was lost'))
     this.#source.unassign(partitions)
-  }
-
-  #endEpoch (owned: OwnedPartition, reason: Error): void {
-    this.#assignment.disown(owned)
-    this.#runner.drop(owned)
-    this.#runner.abort(owned, reason)
   }
 
   /** Lets what is in flight of these partitions end. The others go on. */
   async #drain (partitions: OwnedPartition[], deadline: number): Promise<void> {
     const startedAt = this.#clock.now()
-    for (const owned of partitions) {
+    const fresh = partitions.filter(owned => !owned.draining)
+    for (const owned of fresh) {
       owned.draining = true
       this.#runner.drop(owned)
     }
@@ -391,12 +264,13 @@ export class Engine {
       while (busy() && this.#clock.now() < graceEnd) await this.#serve()
     }
     const left = partitions.reduce((sum, owned) => sum + owned.inFlight + owned.deadLettering, 0)
-    if (partitions.length > 0) this.#observer.drained(partitions, (this.#clock.now() - startedAt) / 1000, left)
+    // While the process stops, the group takes back what has been drained already.
+    if (fresh.length > 0) this.#observer.drained(partitions, (this.#clock.now() - startedAt) / 1000, left)
   }
 
   async #serve (): Promise<void> {
     this.#keepHouse()
-    await this.#poll(1, POLL_SHORT_MS)
+    await this.#intake.poll(1, POLL_SHORT_MS)
     // While the process stops, the loop below this drain takes no events.
     if (this.#stopping) await this.#answerEvents()
   }
@@ -405,22 +279,20 @@ export class Engine {
   async #finish (): Promise<void> {
     this.#phase = 'draining'
     const all = [...this.#assignment]
-    this.#pause(all.filter(owned => !owned.paused))
+    this.#intake.pause(all.filter(owned => !owned.paused))
     await this.#drain(all, this.#stopDeadline)
     await this.#commitNow(this.#clock.now() + LAST_COMMIT_MS)
     this.#source.leave()
     const leftBy = this.#clock.now() + LEAVE_MS
     while (!this.#source.left && this.#clock.now() < leftBy) {
-      await this.#poll(1, POLL_SHORT_MS)
+      await this.#intake.poll(1, POLL_SHORT_MS)
       await this.#answerEvents()
     }
   }
 
   #problems (): string[] {
     const { abandoned, blocked, deadLetterError, saturatedByAbandoned } = this.#runner
-    const problems = []
-    if (this.#standingError !== null) problems.push(this.#standingError.message)
-    if (this.#pollError !== null && this.#pollError !== this.#standingError) problems.push(this.#pollError.message)
+    const problems = this.#intake.problems
     if (this.#commitError !== null) problems.push(`offsets cannot be committed: ${this.#commitError.message}`)
     if (deadLetterError !== null) problems.push(`dead letters cannot be sent: ${deadLetterError.message}`)
     if (blocked > 0) problems.push(`${blocked} failed records hold their keys, because dead letters are off`)

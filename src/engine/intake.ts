@@ -1,0 +1,194 @@
+import { Assignment, type FetchBudget } from './assignment.js'
+import type { Committer } from './committer.js'
+import { Entry } from './entry.js'
+import { DUPLICATE, REWOUND } from './offset-window.js'
+import type { OwnedPartition, WindowLimits } from './owned-partition.js'
+import type { Runner } from './runner.js'
+import { PollError, type Batch, type Clock, type Observer, type Source } from './types.js'
+import type { KafkaRecord } from '../record.js'
+
+/** At most this many records a poll: larger batches gain little, and hold up the event loop. */
+const BATCH_MAX = 1000
+/** A fetch of fewer than this is put off a little, so that a full window is not topped up record by record. */
+const BATCH_WORTH_FETCHING = 100
+const WAIT_FOR_ROOM_MS = 20
+const POLL_FAILED_WAIT_MS = 200
+
+export interface IntakePorts {
+  readonly source: Source
+  readonly clock: Clock
+  readonly observer: Observer
+}
+
+/**
+ * Brings records in: as many as the windows have room for, each into the window of its partition and then to the runner.
+ * Nothing else admits.
+ */
+export class Intake {
+  readonly assignment: Assignment
+  readonly #runner: Runner
+  readonly #committer: Committer
+  readonly #source: Source
+  readonly #clock: Clock
+  readonly #observer: Observer
+  readonly #worthFetching: number
+  #pollError: Error | null = null
+  #standingError: Error | null = null
+  // Set while there is a wait for room in this partition.
+  #tightest: OwnedPartition | null = null
+  #wake: (() => void) | null = null
+  /** Monotonic time at which something was last asked of the source. */
+  lastPollAt: number
+
+  constructor (limits: WindowLimits, runner: Runner, committer: Committer, { source, clock, observer }: IntakePorts) {
+    this.assignment = new Assignment(limits)
+    this.#runner = runner
+    this.#committer = committer
+    this.#source = source
+    this.#clock = clock
+    this.#observer = observer
+    this.#worthFetching = Math.max(1, Math.min(BATCH_WORTH_FETCHING, Math.floor(limits.maxRecords / 8)))
+    this.lastPollAt = clock.now()
+  }
+
+  /** What keeps it from reading, in sentences for an operator. */
+  get problems (): string[] {
+    const errors = new Set([this.#standingError, this.#pollError])
+    return Array.from(errors).flatMap(error => error === null ? [] : [error.message])
+  }
+
+  /**
+   * Fetches what there is room for, waiting up to `timeoutMs` for the first record; with little room it waits for more of
+   * that first, and with none it fetches nothing.
+   */
+  async fetch (timeoutMs: number): Promise<void> {
+    const { max, tightest } = this.#budget()
+    if (max < this.#worthFetching) {
+      this.#tightest = tightest
+      await this.#sleep(WAIT_FOR_ROOM_MS)
+      if (max === 0) return
+    }
+    await this.poll(max, timeoutMs)
+  }
+
+  /** Polls, whatever room there is: for rebalances and acknowledgements, which only a poll brings. */
+  async poll (max: number, timeoutMs: number): Promise<void> {
+    this.lastPollAt = this.#clock.now()
+    let batch
+    try {
+      batch = await this.#source.poll(max, timeoutMs)
+      this.#pollError = null
+    } catch (error) {
+      if (error instanceof PollError && error.kind === 'fatal') throw error
+      if (error instanceof PollError && error.kind === 'standing') this.#standingError = error
+      this.failed(error as Error)
+      await this.#sleep(POLL_FAILED_WAIT_MS)
+      return
+    }
+    this.#admitAll(batch)
+  }
+
+  /** The source failed and goes on: that is a problem until the next poll that succeeds. */
+  failed (error: Error): void {
+    this.#pollError = error
+    this.#observer.pollFailed(error)
+  }
+
+  /** Something was assigned: what stood in the way of that is over. */
+  standingErrorIsOver (): void {
+    this.#standingError = null
+  }
+
+  /** A record is done for good: its room is free again. */
+  completed ({ partition, sequence, record }: Entry): void {
+    partition.bytes -= record.size
+    this.#committer.completed(partition.window.complete(sequence))
+    if (partition === this.#tightest && partition.room >= this.#worthFetching) this.#wake?.()
+  }
+
+  /** Nothing of these partitions is fetched from now on. */
+  pause (partitions: OwnedPartition[]): void {
+    if (partitions.length === 0) return
+    for (const owned of partitions) owned.paused = true
+    this.#source.pause(partitions)
+    this.#observer.pausedOrResumed('paused', partitions)
+  }
+
+  /** Ends an epoch: what has not started is forgotten, what is in flight can change nothing any more. */
+  endEpoch (owned: OwnedPartition, reason: Error): void {
+    this.assignment.disown(owned)
+    this.#runner.drop(owned)
+    this.#runner.abort(owned, reason)
+  }
+
+  /** Ends a wait early, if there is one. */
+  wake (): void {
+    this.#wake?.()
+  }
+
+  #budget (): FetchBudget {
+    // Handlers that never settle would fill the process one by one: at their cap nothing more is admitted.
+    if (this.#runner.saturatedByAbandoned) {
+      this.pause([...this.assignment].filter(owned => !owned.paused))
+      return { max: 1, tightest: null, pause: [], resume: [] }
+    }
+    const budget = this.assignment.budget(BATCH_MAX, this.#clock.now())
+    this.pause(budget.pause)
+    if (budget.resume.length > 0) {
+      for (const owned of budget.resume) {
+        owned.paused = false
+        owned.fullSince = null
+      }
+      this.#source.resume(budget.resume)
+      this.#observer.pausedOrResumed('resumed', budget.resume)
+    }
+    return budget
+  }
+
+  #admitAll (batch: Batch): void {
+    for (const record of batch.records) {
+      const owned = this.assignment.get(record.topic, record.partition)
+      // Not ours any more, or about to be given up: whoever owns it next reads it from the commit offset.
+      if (owned === undefined || owned.draining) continue
+      this.#admit(owned, record)
+    }
+    // Only now: an end is reported before the records of its batch, and would let the commit offset pass them.
+    for (const { topic, partition, offset } of batch.ends) {
+      const owned = this.assignment.get(topic, partition)
+      // Not one that is being given up, either: what was just dropped lies below its end.
+      if (owned === undefined || owned.draining) continue
+      if (owned.window.reachEnd(offset)) this.#committer.movedByEnd()
+    }
+    this.#runner.pump()
+  }
+
+  #admit (owned: OwnedPartition, record: KafkaRecord): void {
+    let sequence = owned.window.admit(record.offset, record.leaderEpoch)
+    if (sequence === DUPLICATE) {
+      this.#observer.unexpected('duplicate', record)
+      return
+    }
+    if (sequence === REWOUND) {
+      this.#observer.unexpected('rewound', record)
+      this.endEpoch(owned, new Error('the log was truncated or made anew'))
+      const { paused } = owned
+      owned = this.assignment.own({ topic: record.topic, partition: record.partition, offset: -1 })
+      owned.paused = paused
+      sequence = owned.window.admit(record.offset, record.leaderEpoch)
+    }
+    owned.addBytes(record.size)
+    this.#runner.add(new Entry(record, owned, sequence))
+  }
+
+  #sleep (ms: number): Promise<void> {
+    return new Promise(resolve => {
+      const cancel = this.#clock.schedule(ms, () => this.#wake?.())
+      this.#wake = () => {
+        this.#wake = null
+        this.#tightest = null
+        cancel()
+        resolve()
+      }
+    })
+  }
+}
