@@ -39,7 +39,7 @@ export function reportedByKafka (error: DriverError, topic: string, limit: numbe
     case codes.topicAuthorizationFailed:
       return new SluiceError('SLUICE_NOT_AUTHORIZED', `Kafka does not let this gateway write to the topic ${topic}.`, { cause: error })
     case codes.clusterAuthorizationFailed:
-      return new SluiceError('SLUICE_NOT_AUTHORIZED', 'Kafka does not let this gateway write with idempotence.', { cause: error })
+      return notAllowedToWrite(error)
     case codes.invalidTopic:
     case codes.invalidTimestamp:
     case codes.unsupportedForMessageFormat:
@@ -57,6 +57,11 @@ export function tooLarge (limit: number): SluiceError {
 
 export function unknownTopic (topic: string): SluiceError {
   return new SluiceError('SLUICE_UNKNOWN_TOPIC', `There is no topic ${topic}, or this gateway may not see it.`)
+}
+
+export function notAllowedToWrite (cause?: unknown): SluiceError {
+  return new SluiceError('SLUICE_NOT_AUTHORIZED',
+    'Kafka does not let this gateway write: its user has WRITE on no topic (nor IDEMPOTENT_WRITE on the cluster). Nothing was produced.', { cause })
 }
 
 export function deliveryUnknown (cause?: unknown): SluiceError {

@@ -24,6 +24,7 @@ export interface DriverLogLine {
 export const codes = {
   topicUnknownToClient: -188,
   partitionUnknown: -190,
+  purgedInQueue: -152,
   queueFull: -184,
   fatal: -150,
   unknownTopicOrPartition: 3,

@@ -2,7 +2,7 @@ import type { ClientProperties, ProducerConfig } from '../config.js'
 import { SluiceError } from '../errors.js'
 import type { OutgoingRecord, Receipt } from '../record.js'
 import { reasonForCallers, scrubber, withAdvice, withoutThread } from './connection-reason.js'
-import { deliveryUnknown, refusedByClient, reportedByKafka } from './delivery-errors.js'
+import { deliveryUnknown, notAllowedToWrite, refusedByClient, reportedByKafka } from './delivery-errors.js'
 import {
   clusterMetadata, codes, connect, disconnect, flush, newProducer, requestTopic,
   type ClusterMetadata, type DriverError, type DriverLogLine, type NativeProducer
@@ -41,6 +41,10 @@ interface DeliveryReport {
 /** A native client and what was handed to it. */
 class Session {
   readonly pending = new Set<Pending>()
+  /** Kafka gave it no producer id. */
+  denied = false
+  /** A record of it was acknowledged, or refused by itself: it had a producer id. */
+  proven = false
   onEmpty: (() => void) | null = null
   constructor (readonly client: NativeProducer) {}
 }
@@ -85,6 +89,8 @@ export class KafkaProducer implements RecordProducer {
   readonly #reachability = new Reachability()
   /** The newest reason that the client's log gave. */
   #lastError: string | null = null
+  /** The broker gave no producer id: this user may not write to anything. Fatal to a client, and to the next one as well. */
+  #denied = false
   #probing: Promise<void> | null = null
   #metadata: ClusterMetadata | null = null
   #metadataAt = 0
@@ -214,6 +220,8 @@ export class KafkaProducer implements RecordProducer {
   async #connectUntilDone (): Promise<void> {
     let timeoutMs = firstConnectTimeoutMs
     let pauseMs = tickMs
+    // The next client would most likely be told the same.
+    if (this.#denied) await this.#pause(maxConnectPauseMs)
     while (this.#closing === null) {
       const session = this.#open()
       try {
@@ -223,6 +231,7 @@ export class KafkaProducer implements RecordProducer {
         return
       } catch (err) {
         this.#lastError ??= this.#scrub((err as Error).message)
+        this.#denied = false
         this.#log.warn({ reason: this.#lastError }, 'no connection to Kafka yet; trying again')
       }
       await this.#pause(pauseMs)
@@ -264,6 +273,9 @@ export class KafkaProducer implements RecordProducer {
       this.#lastError = this.#session === null ? withAdvice(message) : message
       this.#reachability.suspect()
     }
+    if (line.fac === 'FATAL' && /cluster authorization failed/i.test(message)) {
+      this.#denied = session.denied = true
+    }
     this.#log.debug({ facility: line.fac, severity: line.severity, line: message }, 'Kafka client')
   }
 
@@ -271,8 +283,10 @@ export class KafkaProducer implements RecordProducer {
   #replace (session: Session): void {
     if (this.#session !== session) return
     this.#session = null
-    this.#lastError = 'the client had a fatal error and is being replaced'
-    this.#log.error({ pendingRecords: session.pending.size }, 'the Kafka producer had a fatal error; making a new one')
+    this.#lastError = this.#denied
+      ? 'this user may write to no topic, and is not given a producer id'
+      : 'the client had a fatal error and is being replaced'
+    this.#log.error({ pendingRecords: session.pending.size, reason: this.#lastError }, 'the Kafka producer had a fatal error; making a new one')
     this.#retire(session, performance.now() + this.#settings.deliveryTimeoutMs)
     this.connect().catch((err: unknown) => { this.#log.error({ err }, 'the new Kafka producer cannot be made') })
   }
@@ -341,6 +355,11 @@ export class KafkaProducer implements RecordProducer {
     return new SluiceError('SLUICE_BROKER_UNAVAILABLE', `Kafka cannot be reached: ${reasonForCallers(this.#lastError)}. Nothing was produced.`)
   }
 
+  /** Why nothing can be produced while there is no client. */
+  #refusal (): SluiceError {
+    return this.#denied && this.#reachability.reachable ? notAllowedToWrite() : this.#unavailable()
+  }
+
   // --- A record's way -------------------------------------------------------------------------------------------------
 
   #prepare (record: OutgoingRecord): PreparedRecord {
@@ -363,7 +382,7 @@ export class KafkaProducer implements RecordProducer {
     if (bytes > queueMaxBytes) {
       throw this.#refuse(new SluiceError('SLUICE_BATCH_TOO_LARGE', `The records of a batch may have ${queueMaxBytes} bytes.`, { limit: queueMaxBytes }))
     }
-    if (this.#session === null || !this.#reachability.reachable) throw this.#refuse(this.#unavailable())
+    if (this.#session === null || !this.#reachability.reachable) throw this.#refuse(this.#refusal())
     if (this.#pendingRecords + records > queueMaxRecords || this.#pendingBytes + bytes > queueMaxBytes) {
       throw this.#refuse(new SluiceError('SLUICE_QUEUE_FULL',
         `${this.#pendingRecords} records wait for Kafka already. Nothing of this request was produced.`))
@@ -385,7 +404,7 @@ export class KafkaProducer implements RecordProducer {
     } catch (err) {
       const refusal = refusedByClient(err, record.topic, this.#settings.messageMaxBytes)
       if (refusal === null) this.#replace(session)
-      settle(this.#refuse(refusal ?? this.#unavailable()))
+      settle(this.#refuse(refusal ?? this.#refusal()))
       return null
     }
     session.pending.add(pending)
@@ -402,6 +421,8 @@ export class KafkaProducer implements RecordProducer {
       const now = performance.now()
       if (error === null) {
         this.#answered(now)
+        this.#denied = false
+        pending.session.proven = true
         this.#settled(pending, {
           topic: pending.topic,
           partition: report.partition,
@@ -412,8 +433,14 @@ export class KafkaProducer implements RecordProducer {
       } else {
         // Positive codes are a broker's own words.
         if (error.code > 0) this.#answered(now)
-        this.#settled(pending, reportedByKafka(error, pending.topic, this.#settings.messageMaxBytes), now)
-        if (error.code === codes.fatal) this.#replace(pending.session)
+        const { session } = pending
+        const ended = error.code === codes.fatal || error.code === codes.purgedInQueue
+        if (!ended) session.proven = true
+        // Without a producer id nothing is ever sent; a later one may be denied while records are on their way.
+        const unsent = ended && session.denied && !session.proven
+        const outcome = unsent ? notAllowedToWrite(error) : reportedByKafka(error, pending.topic, this.#settings.messageMaxBytes)
+        this.#settled(pending, outcome, now)
+        if (error.code === codes.fatal || unsent) this.#replace(session)
       }
     } catch (err) {
       this.#log.error({ err }, 'a delivery report could not be handled')
