@@ -95,7 +95,10 @@ export default fp<ConsumerPluginOptions>(async (app, options) => {
     deadLetterTopicOf
   })
   setLimits(app.metrics.consumer, config)
-  app.metrics.onScrape(() => setGauges(app.metrics.consumer, member.state))
+  app.metrics.onScrape(() => {
+    observer.flush()
+    setGauges(app.metrics.consumer, member.state)
+  })
 
   app.addHook('onReady', async () => member.start())
   app.addHook('onClose', async () => {

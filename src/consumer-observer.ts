@@ -6,11 +6,14 @@ import type { KafkaRecord } from './record.js'
 
 type AttemptOutcome = Parameters<Observer['attemptEnded']>[1]
 
-/** The metrics of one topic, looked up once: doing it for each record would cost more than counting. */
-interface TopicMetrics {
+/**
+ * What is counted for every record, of one topic. Plain numbers that a scrape turns into metrics: adding to a counter of
+ * the library for each record would cost as much as the rest of the engine together.
+ */
+interface Tally {
   readonly duration: Histogram.Internal<'topic'>
-  readonly attempts: Record<AttemptOutcome, Counter.Internal>
-  readonly completed: Record<Outcome, Counter.Internal>
+  readonly attempts: Record<AttemptOutcome, number>
+  readonly completed: Record<Outcome, number>
 }
 
 const EXPLAINED = {
@@ -18,20 +21,26 @@ const EXPLAINED = {
   duplicate: 'record delivered twice; dropped'
 } as const
 
-/** Turns what the engine tells into logs and metrics. */
-export function createObserver (log: FastifyBaseLogger, metrics: Metrics['consumer']): Observer {
-  const topics = new Map<string, TopicMetrics>()
-  const of = (topic: string): TopicMetrics => {
-    let found = topics.get(topic)
-    if (found === undefined) topics.set(topic, found = metricsOf(topic, metrics))
+/** Turns what the engine tells into logs and metrics. Call `flush` before the metrics are read. */
+export function createObserver (log: FastifyBaseLogger, metrics: Metrics['consumer']): Observer & { flush (): void } {
+  const tallies = new Map<string, Tally>()
+  const of = (topic: string): Tally => {
+    let found = tallies.get(topic)
+    if (found === undefined) tallies.set(topic, found = newTally(topic, metrics))
     return found
   }
 
   return {
+    flush () {
+      for (const [topic, { attempts, completed }] of tallies) {
+        moveInto(metrics.attempts, topic, attempts)
+        moveInto(metrics.completed, topic, completed)
+      }
+    },
     attemptEnded ({ topic }, outcome, seconds) {
-      const { duration, attempts } = of(topic)
-      duration.observe(seconds)
-      attempts[outcome].inc()
+      const tally = of(topic)
+      tally.duration.observe(seconds)
+      tally.attempts[outcome]++
     },
     attemptFailed (record, attempt, err, then, delayMs) {
       const fields = { ...place(record), attempt, err }
@@ -47,7 +56,7 @@ export function createObserver (log: FastifyBaseLogger, metrics: Metrics['consum
       }
     },
     completed ({ topic }, outcome) {
-      of(topic).completed[outcome].inc()
+      of(topic).completed[outcome]++
     },
     deadLetterRefused (record, err, delayMs) {
       metrics.deadLetterRefusals.inc({ topic: record.topic })
@@ -86,13 +95,19 @@ export function createObserver (log: FastifyBaseLogger, metrics: Metrics['consum
   }
 }
 
-function metricsOf (topic: string, { handlerDuration, attempts, completed }: Metrics['consumer']): TopicMetrics {
-  const attempt = (outcome: AttemptOutcome) => attempts.labels(topic, outcome)
-  const outcome = (outcome: Outcome) => completed.labels(topic, outcome)
+function newTally (topic: string, { handlerDuration }: Metrics['consumer']): Tally {
   return {
     duration: handlerDuration.labels(topic),
-    attempts: { ok: attempt('ok'), failed: attempt('failed'), 'timed-out': attempt('timed-out'), abandoned: attempt('abandoned') },
-    completed: { handled: outcome('handled'), 'dead-lettered': outcome('dead-lettered'), skipped: outcome('skipped') }
+    attempts: { ok: 0, failed: 0, 'timed-out': 0, abandoned: 0 },
+    completed: { handled: 0, 'dead-lettered': 0, skipped: 0 }
+  }
+}
+
+/** Adds the counts to the counter, also those of 0 so that every outcome is there to be graphed, and begins again. */
+function moveInto (counter: Counter<'topic' | 'outcome'>, topic: string, counts: Record<string, number>): void {
+  for (const [outcome, count] of Object.entries(counts)) {
+    counter.inc({ topic, outcome }, count)
+    counts[outcome] = 0
   }
 }
 
