@@ -10,6 +10,9 @@ export function scrubber (properties: ClientProperties): (line: string) => strin
   return line => secrets.reduce((text, secret) => text.replaceAll(secret, '***'), line)
 }
 
+/** Whether a line of the client's log tells of a failed connection. Those for debugging tell of every client that is let go, too. */
+export const isFailure = ({ fac, severity }: { fac?: string, severity?: number }): boolean => fac === 'FAIL' && (severity ?? 0) < 7
+
 /** A line of the client's log without the name of the thread that wrote it. */
 export const withoutThread = (line: string): string => line.replace(/^\[thrd:[^\]]*\]: /, '')
 

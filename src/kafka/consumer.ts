@@ -7,7 +7,7 @@ import type { DeadLetterTarget } from '../config.js'
 import type { ConnectedSource } from '../group-member.js'
 import type { KafkaRecord, RecordHeader } from '../record.js'
 import { KafkaAdmin } from './admin.js'
-import { scrubber, withAdvice, withoutThread } from './connection-reason.js'
+import { isFailure, scrubber, withAdvice, withoutThread } from './connection-reason.js'
 
 const { CODES: { ERRORS } } = kafka
 
@@ -93,8 +93,8 @@ class KafkaSource implements ConnectedSource {
     let reason = ''
     // A failed connect says no more than that it timed out; why is in the log only.
     const scrub = scrubber(client)
-    consumer.on('event.log', ({ fac, message = '' }: { fac?: string, message?: string }) => {
-      if (fac === 'FAIL') reason = withAdvice(scrub(withoutThread(message)))
+    consumer.on('event.log', (line: { fac?: string, severity?: number, message?: string }) => {
+      if (isFailure(line)) reason = withAdvice(scrub(withoutThread(line.message ?? '')))
     })
     await new Promise<void>((resolve, reject) => {
       consumer.connect({ timeout: CONNECT_TIMEOUT_MS }, error => {

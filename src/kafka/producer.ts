@@ -1,7 +1,7 @@
 import type { ClientProperties, ProducerConfig } from '../config.js'
 import { SluiceError } from '../errors.js'
 import type { OutgoingRecord, Receipt } from '../record.js'
-import { reasonForCallers, scrubber, withAdvice, withoutThread } from './connection-reason.js'
+import { isFailure, reasonForCallers, scrubber, withAdvice, withoutThread } from './connection-reason.js'
 import { deliveryUnknown, notAllowedToWrite, refusedByClient, reportedByKafka } from './delivery-errors.js'
 import {
   clusterMetadata, codes, connect, disconnect, flush, newProducer, requestTopic,
@@ -269,7 +269,7 @@ export class KafkaProducer implements RecordProducer {
   #heard (session: Session, line: DriverLogLine): void {
     const message = this.#scrub(withoutThread(line.message))
     // A client that is being let go says nothing about the one in its place.
-    if (line.fac === 'FAIL' && (this.#session ?? session) === session) {
+    if (isFailure(line) && (this.#session ?? session) === session) {
       this.#lastError = this.#session === null ? withAdvice(message) : message
       this.#reachability.suspect()
     }

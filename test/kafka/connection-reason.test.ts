@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { reasonForCallers, scrubber, withAdvice, withoutThread } from '../../src/kafka/connection-reason.js'
+import { isFailure, reasonForCallers, scrubber, withAdvice, withoutThread } from '../../src/kafka/connection-reason.js'
 
 test('secrets do not reach the log', async t => {
   const scrub = scrubber({
@@ -40,4 +40,11 @@ test('a failure to connect whose line does not say what to look at comes with ad
   t.match(withAdvice('ssl://h:1/bootstrap: Receive failed: error:0A000412:SSL routines::sslv3 alert bad certificate: SSL alert number 42'),
     /KAFKA_SSL_CERTIFICATE_LOCATION/)
   t.equal(withAdvice('h:1/1: Connection refused'), 'h:1/1: Connection refused')
+})
+
+test('a client that is let go is no failure, though its log says so for debugging', async t => {
+  t.ok(isFailure({ fac: 'FAIL', severity: 3 }))
+  t.ok(isFailure({ fac: 'FAIL', severity: 6 }))
+  t.notOk(isFailure({ fac: 'FAIL', severity: 7 }))
+  t.notOk(isFailure({ fac: 'SSL', severity: 3 }))
 })
