@@ -42,6 +42,7 @@ t.test('a broker that falls silent for 15 s under load and goes on: nothing is l
   }
   await produce(4000)
   const watch = new CommitWatch(kafka, group, ledger)
+  t.teardown(() => watch.abandon())
   await waitFor('handlers at work', () => ledger.handled.size > 500)
   await kafka.broker(1).pause()
   const pausedAt = performance.now()

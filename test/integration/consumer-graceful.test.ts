@@ -37,6 +37,7 @@ for (const { order, records } of [{ order: 'partition', records: 600 }, { order:
     const committedOffsets = async (partitions: number) =>
       Promise.all(Array.from({ length: partitions }, (_, partition) => kafka.committedOffset(group, topic, partition)))
     const watch = new CommitWatch(kafka, group, ledger)
+    t.teardown(() => watch.abandon())
     const first = await start()
     t.teardown(() => first.kill())
     await waitFor('a third to be handled', () => ledger.handled.size >= records / 3, { timeoutMs: 30_000, everyMs: 5 })

@@ -62,6 +62,7 @@ async function comeAndGo (t: Test, { env, order, type, name }: Variant): Promise
   // Load for as long as members come and go: some hundred records a second.
   const written: { topic: string, partition: number, offset: number }[] = []
   const feeding = new AbortController()
+  t.teardown(() => feeding.abort())
   const feed = async () => {
     for (let n = 0; !feeding.signal.aborted; n++) {
       const places = await kafka.produce(topic, Array.from({ length: 30 }, (_, i) => ({ key: `key-${(n * 7 + i) % 60}`, value: `${n}` })))
@@ -71,6 +72,7 @@ async function comeAndGo (t: Test, { env, order, type, name }: Variant): Promise
   }
   const handledBy = (pid: number) => ledger.entries.filter(entry => entry.what === 'end' && entry.pid === pid).length
   const watch = new CommitWatch(kafka, group, ledger)
+  t.teardown(() => watch.abandon())
   const fed = feed()
   const first = await start()
   await waitFor('the first to work', () => handledBy(first.pid) > 100)

@@ -151,6 +151,11 @@ export class CommitWatch {
     await this.#look()
   }
 
+  /** Ends, without a last look: for a teardown, so that a test that fails does not go on looking. */
+  abandon (): void {
+    this.#stopped = true
+  }
+
   async #run (): Promise<void> {
     while (!this.#stopped) {
       await this.#look()
