@@ -48,6 +48,13 @@ export class PartitionLanes {
   last: Lane | null = null
   next: PartitionLanes | null = null
   queued = false
+  readonly topic: string
+  readonly number: number
+
+  constructor (topic: string, number: number) {
+    this.topic = topic
+    this.number = number
+  }
 }
 
 /**
@@ -61,6 +68,8 @@ export class Scheduler {
   #first: PartitionLanes | null = null
   #last: PartitionLanes | null = null
   #waiting = 0
+  // Records come in runs of one partition, so the last one found is mostly the next one asked for.
+  #found: PartitionLanes | null = null
 
   constructor (order: Order) {
     this.#order = order
@@ -153,19 +162,30 @@ export class Scheduler {
     }
     lanes.first = lanes.last = null
     if (lanes.queued) this.#withdraw(lanes)
-    if (lanes.exclusive.size === 0) this.#partitions.delete(idOf(topic, partition))
+    if (lanes.exclusive.size === 0) {
+      this.#partitions.delete(idOf(topic, partition))
+      this.#found = null
+    }
   }
 
   #laneOf (record: KafkaRecord): Lane {
-    const id = idOf(record.topic, record.partition)
-    let lanes = this.#partitions.get(id)
-    if (lanes === undefined) this.#partitions.set(id, lanes = new PartitionLanes())
+    const lanes = this.#lanesOf(record.topic, record.partition)
     if (this.#order === 'unordered' || (this.#order === 'key' && record.key === null)) return lanes.free
     // latin1 maps bytes to characters one to one, so that keys that are not UTF-8 stay distinct.
     const key = this.#order === 'key' ? record.key!.toString('latin1') : ''
     let lane = lanes.exclusive.get(key)
     if (lane === undefined) lanes.exclusive.set(key, lane = new Lane(lanes, key))
     return lane
+  }
+
+  #lanesOf (topic: string, partition: number): PartitionLanes {
+    const found = this.#found
+    if (found !== null && found.number === partition && found.topic === topic) return found
+    const id = idOf(topic, partition)
+    let lanes = this.#partitions.get(id)
+    if (lanes === undefined) this.#partitions.set(id, lanes = new PartitionLanes(topic, partition))
+    this.#found = lanes
+    return lanes
   }
 
   #offer (lane: Lane): void {
