@@ -70,7 +70,14 @@ const schema = {
     },
     207: {
       description: 'A batch whose records did not all end alike.',
-      content: { 'application/json': { schema: batchResult } }
+      content: {
+        'application/json': {
+          schema: batchResult,
+          examples: {
+            mixed: { value: { records: [receipt, toProblem(new SluiceError('SLUICE_UNKNOWN_PARTITION', 'The topic orders has no partition 9.'))] } }
+          }
+        }
+      }
     }
   } as Record<number, object>
 }

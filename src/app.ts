@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import type { Counter } from 'prom-client'
 import auth from '../plugins/auth.js'
+import closing from '../plugins/closing.js'
 import consumer, { type ConsumerPluginOptions } from '../plugins/consumer.js'
 import errors from '../plugins/errors.js'
 import metrics from '../plugins/metrics.js'
@@ -43,6 +44,7 @@ export async function buildApp (config: Config, overrides: Overrides = {}): Prom
   try {
     const client = await clientProperties(app, config)
     await app.register(errors)
+    await app.register(closing, { requestsTimeoutMs: timeBefore(PRODUCER_CLOSE_MS, config) })
     await app.register(metrics)
     await app.register(auth, config.http)
     await app.register(swagger, { version })
@@ -92,9 +94,13 @@ async function clientProperties (app: FastifyInstance, { kafka, producer, consum
   return { ...kafka.client, 'bootstrap.servers': broker.bootstrapServers }
 }
 
-function drainTime ({ shutdownTimeoutMs, consumer }: Config): number {
-  const share = Math.max(shutdownTimeoutMs - RESERVED_FOR_LEAVING_MS, shutdownTimeoutMs / 2)
-  return Math.min(consumer?.drainTimeoutMs ?? 0, share)
+function drainTime (config: Config): number {
+  return Math.min(config.consumer?.drainTimeoutMs ?? 0, timeBefore(RESERVED_FOR_LEAVING_MS, config))
+}
+
+/** What of the time to close is left for what comes before something that needs this long; half of it at least. */
+function timeBefore (reservedMs: number, { shutdownTimeoutMs }: Config): number {
+  return Math.max(shutdownTimeoutMs - reservedMs, shutdownTimeoutMs / 2)
 }
 
 function produceMetrics (app: FastifyInstance): ProducerObserver {
