@@ -96,3 +96,43 @@ t.test('a stop while a revoked partition drains answers that event before it tak
   t.ok(h.source.left)
   t.equal(h.source.committedOffsets.get('t/0'), 1)
 })
+
+t.test('stop: signals are aborted at the deadline, not before; a revoke: when its own time is over', async t => {
+  for (const [how, limitMs] of [['stop', 2_000], ['revoked', 5_000]] as const) {
+    let abortedAt = 0
+    const h = harness((record, { signal }, clock) => new Promise<void>((resolve, reject) => {
+      signal.addEventListener('abort', () => {
+        abortedAt = clock.now()
+        reject(new Error('aborted'))
+      })
+    }), { drainTimeoutMs: 5_000 })
+    h.source.append(records(1))
+    h.source.event('assigned', [P0])
+    await h.clock.advance(100)
+    const from = h.clock.now()
+    if (how === 'revoked') {
+      h.source.event('revoked', [P0])
+      await h.clock.advance(6_000)
+    }
+    await stop(h, 2_000)
+    t.ok(abortedAt >= from + limitMs && abortedAt <= from + limitMs + 200, `${how}: after ${abortedAt - from} ms`)
+  }
+})
+
+t.test('while the process drains, a partition that the group takes back is given up at once: its next owner must not wait for the others', async t => {
+  const P1 = { topic: 't', partition: 1 }
+  const h = harness((record, attempt, clock) => clock.sleep(3_000))
+  h.source.append(records(1))
+  h.source.event('assigned', [P0, P1])
+  await h.clock.advance(100)
+  const stopped = h.engine.stop(10_000)
+  await h.clock.advance(200)
+  h.source.event('revoked', [P1])
+  await h.clock.advance(200)
+  t.equal(h.source.unanswered, 0)
+  t.same([...h.source.owned], ['t/0'])
+  t.equal(h.engine.state.inFlight, 1, 'the other still drains')
+  await h.clock.advance(5_000)
+  await stopped
+  t.equal(h.source.committedOffsets.get('t/0'), 1)
+})

@@ -331,6 +331,14 @@ export class Simulation {
     }
   }
 
+  /** A drain leaves handlers alone as long as there is time. */
+  #checkAbort (one: KafkaRecord, { message }: Error): void {
+    if (message !== 'the partition has to be given up') return
+    const { open } = this.#member
+    const until = Math.min(this.#stopAt, open === null ? Infinity : open.takenAt + this.script.options.drainTimeoutMs)
+    this.check(this.clock.now() >= until, `${idOf(one)}/${one.offset} is aborted with ${until - this.clock.now()} ms left`)
+  }
+
   #completed (one: KafkaRecord, outcome: string): void {
     const id = idOf(one)
     const at = `${id}/${one.offset}`
@@ -406,7 +414,7 @@ export class Simulation {
         leave('failed')
         throw new Error('thrown')
       }
-      return this.#behave(behaviour, run).then(() => leave('ok'), error => {
+      return this.#behave(behaviour, one, run).then(() => leave('ok'), error => {
         leave('failed')
         throw error
       })
@@ -419,13 +427,16 @@ export class Simulation {
     return behaviours[(offset * 5 + partition * 3 + (attempt - 1) * 7) % behaviours.length]
   }
 
-  async #behave ({ kind, ms }: Behaviour, run: Attempt): Promise<void> {
+  async #behave ({ kind, ms }: Behaviour, one: KafkaRecord, run: Attempt): Promise<void> {
     if (kind === 'deaf') return await new Promise(resolve => { this.#release.push(resolve) })
     if (kind === 'hang') {
       const { signal } = run
       return await new Promise((resolve, reject) => {
         this.#release.push(resolve)
-        signal.addEventListener('abort', () => reject(new Error('aborted', { cause: signal.reason })))
+        signal.addEventListener('abort', () => {
+          this.#checkAbort(one, signal.reason as Error)
+          reject(new Error('aborted', { cause: signal.reason }))
+        })
       })
     }
     await this.clock.sleep(ms)
