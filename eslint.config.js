@@ -7,8 +7,8 @@ const engineIsPure = {
   rules: {
     'no-restricted-imports': ['error', {
       patterns: [{
-        regex: '^(?!\\./|\\.\\./record\\.js$|tinyqueue$|node:assert$)',
-        message: 'src/engine imports only its own files, ../record.js, tinyqueue and node:assert.'
+        regex: '^(?!\\./|\\.\\./record\\.js$|tinyqueue$|node:assert$|node:zlib$)',
+        message: 'src/engine imports only its own files, ../record.js, tinyqueue, node:assert and node:zlib.'
       }]
     }],
     'no-restricted-globals': ['error',

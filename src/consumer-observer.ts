@@ -81,6 +81,9 @@ export function createObserver (log: FastifyBaseLogger, metrics: Metrics['consum
       if (abandoned > 0) log.warn({ partitions: partitions.length, seconds, abandoned }, 'drain ended before all handlers did; their records are delivered again')
       else log.info({ partitions: partitions.length, seconds }, 'drained')
     },
+    completedBefore ({ topic }) {
+      metrics.completedBefore.inc({ topic })
+    },
     unexpected (what, record) {
       metrics.unexpected.inc({ topic: record.topic, what })
       log[what === 'rewound' ? 'error' : 'warn'](place(record), EXPLAINED[what])

@@ -53,6 +53,7 @@ export function createMetrics (registry: Registry) {
       paused: gauge('sluice_consumer_paused', '1 while fetching is paused, else 0', PARTITION),
 
       completed: counter('sluice_consumer_records_completed_total', 'Records completed: handled, dead-lettered or skipped', ['topic', 'outcome']),
+      completedBefore: counter('sluice_consumer_records_completed_before_total', 'Records that a predecessor had completed: not handled again', ['topic']),
       attempts: counter('sluice_consumer_attempts_total', 'Attempts that ended: ok, failed, timed-out, abandoned', ['topic', 'outcome']),
       retries: counter('sluice_consumer_retries_total', 'Failed attempts that are tried again', ['topic']),
       deadLetterRefusals: counter('sluice_consumer_dead_letter_refusals_total', 'Dead letters that could not be sent, and are tried again', ['topic']),

@@ -17,7 +17,7 @@ const heap = () => {
   return heapUsed + arrayBuffers
 }
 const before = heap()
-const owned = new OwnedPartition('t', 0, 1, 0, { maxRecords: count, maxBytes: Infinity })
+const owned = new OwnedPartition({ topic: 't', partition: 0, offset: 0, metadata: '' }, 1, { maxRecords: count, maxBytes: Infinity })
 const scheduler = new Scheduler('key')
 for (const record of records) scheduler.add(new Entry(record, owned, owned.window.admit(record.offset, 0)))
 const after = heap()

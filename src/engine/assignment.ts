@@ -38,9 +38,9 @@ export class Assignment {
   }
 
   /** Begins a new epoch of a partition. */
-  own ({ topic, partition, offset }: CommittedOffset): OwnedPartition {
-    const owned = new OwnedPartition(topic, partition, ++this.#epoch, offset, this.#limits)
-    this.#partitions.set(idOf(topic, partition), owned)
+  own (committed: CommittedOffset): OwnedPartition {
+    const owned = new OwnedPartition(committed, ++this.#epoch, this.#limits)
+    this.#partitions.set(idOf(owned.topic, owned.partition), owned)
     this.#found = owned
     return owned
   }

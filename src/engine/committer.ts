@@ -24,7 +24,7 @@ export interface PendingCommit {
 export class Committer {
   readonly #policy: CommitPolicy
   #completed = 0
-  #moved = false
+  #changed = false
   #failed = false
   #pending = false
   #notBefore = 0
@@ -35,14 +35,14 @@ export class Committer {
     this.#lastAt = now
   }
 
-  /** A record was completed; `moved` where that moved the commit offset of its partition. */
-  completed (moved: boolean): void {
+  /** A record was completed: either the commit offset of its partition moved, or there is more to say above it. */
+  completed (): void {
     this.#completed++
-    if (moved) this.#moved = true
+    this.#changed = true
   }
 
-  /** A commit offset moved without a record: past markers at the end of a partition. */
-  movedByEnd (): void { this.#moved = true }
+  /** A commit offset moved though nothing was handled: past markers at an end, or past what a predecessor had completed. */
+  moved (): void { this.#changed = true }
 
   /** True while a commit waits for its acknowledgement. */
   get pending (): boolean { return this.#pending }
@@ -50,11 +50,12 @@ export class Committer {
   due (now: number): boolean {
     if (this.#pending) return false
     if (this.#failed) return now >= this.#notBefore
-    return this.#moved && (this.#completed >= this.#policy.maxRecords || now - this.#lastAt >= this.#policy.intervalMs)
+    return this.#changed && (this.#completed >= this.#policy.maxRecords || now - this.#lastAt >= this.#policy.intervalMs)
   }
 
   /**
-   * Takes what the given partitions can commit beyond what the broker has acknowledged; `null` for nothing. Ownership
+   * Takes what the given partitions can commit beyond what the broker has acknowledged, of offsets and of what is completed
+   * above them; `null` for nothing. Ownership
    * is looked at here, right before the commit.
    */
   begin (partitions: Iterable<OwnedPartition>): PendingCommit | null {
@@ -62,12 +63,14 @@ export class Committer {
     const speaksOf: OwnedPartition[] = []
     for (const owned of partitions) {
       const { topic, partition, window } = owned
-      if (!owned.owned || window.commitOffset < 0 || window.commitOffset === owned.committedOffset) continue
-      offsets.push({ topic, partition, offset: window.commitOffset, leaderEpoch: window.commitLeaderEpoch })
+      if (!owned.owned || window.commitOffset < 0) continue
+      const { metadata } = owned
+      if (window.commitOffset === owned.committedOffset && metadata === owned.committedMetadata) continue
+      offsets.push({ topic, partition, offset: window.commitOffset, leaderEpoch: window.commitLeaderEpoch, metadata })
       speaksOf.push(owned)
     }
     this.#completed = 0
-    this.#moved = false
+    this.#changed = false
     this.#failed = false
     if (offsets.length === 0) return null
     this.#pending = true
@@ -78,7 +81,10 @@ export class Committer {
   succeeded (commit: PendingCommit, now: number): void {
     this.#pending = false
     this.#lastAt = now
-    commit.partitions.forEach((owned, index) => { owned.committedOffset = commit.offsets[index].offset })
+    commit.partitions.forEach((owned, index) => {
+      owned.committedOffset = commit.offsets[index].offset
+      owned.committedMetadata = commit.offsets[index].metadata
+    })
   }
 
   failed (now: number): void {

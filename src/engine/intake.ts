@@ -33,7 +33,7 @@ export class Intake {
   readonly #observer: Observer
   readonly #worthFetching: number
   #pollError: Error | null = null
-  #standingError: Error | null = null
+  #standingError: PollError | null = null
   // Set while there is a wait for room in this partition.
   #tightest: OwnedPartition | null = null
   #wake: (() => void) | null = null
@@ -78,9 +78,10 @@ export class Intake {
     try {
       batch = await this.#source.poll(max, timeoutMs)
       this.#pollError = null
+      if (this.#standingError?.kind === 'denied' && batch.records.length > 0) this.#standingError = null
     } catch (error) {
       if (error instanceof PollError && error.kind === 'fatal') throw error
-      if (error instanceof PollError && error.kind === 'standing') this.#standingError = error
+      if (error instanceof PollError && error.kind !== 'passing') this.#standingError = error
       this.failed(error as Error)
       await this.#sleep(POLL_FAILED_WAIT_MS)
       return
@@ -102,7 +103,8 @@ export class Intake {
   /** A record is done for good: its room is free again. */
   completed ({ partition, sequence, record }: Entry): void {
     partition.bytes -= record.size
-    this.#committer.completed(partition.window.complete(sequence))
+    partition.window.complete(sequence)
+    this.#committer.completed()
     if (partition === this.#tightest && partition.room >= this.#worthFetching) this.#wake?.()
   }
 
@@ -157,7 +159,7 @@ export class Intake {
       const owned = this.assignment.get(topic, partition)
       // Not one that is being given up, either: what was just dropped lies below its end.
       if (owned === undefined || owned.draining) continue
-      if (owned.window.reachEnd(offset)) this.#committer.movedByEnd()
+      if (owned.window.reachEnd(offset)) this.#committer.moved()
     }
     this.#runner.pump()
   }
@@ -172,9 +174,14 @@ export class Intake {
       this.#observer.unexpected('rewound', record)
       this.endEpoch(owned, new Error('the log was truncated or made anew'))
       const { paused } = owned
-      owned = this.assignment.own({ topic: record.topic, partition: record.partition, offset: -1 })
+      owned = this.assignment.own({ topic: record.topic, partition: record.partition, offset: -1, metadata: '' })
       owned.paused = paused
       sequence = owned.window.admit(record.offset, record.leaderEpoch)
+    }
+    if (owned.completedBefore?.has(record.offset, record.leaderEpoch) === true) {
+      if (owned.window.complete(sequence)) this.#committer.moved()
+      this.#observer.completedBefore(record)
+      return
     }
     owned.addBytes(record.size)
     this.#runner.add(new Entry(record, owned, sequence))

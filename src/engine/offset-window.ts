@@ -29,6 +29,9 @@ export class OffsetWindow {
   #head = 0
   #tail = 0
   #lastAdmitted = -1
+  // One past the highest sequence that was completed: above it there is nothing to look for.
+  #doneTail = 0
+  #doneLeaderEpoch = -1
   #end = -1
   // A scalar of its own: once the ring is full, the slot before `head` belongs to another record.
   #commitOffset: number
@@ -87,9 +90,32 @@ export class OffsetWindow {
     if (sequence < this.#head) return false
     const slot = sequence & this.#mask
     this.#done[slot >>> 5] |= 1 << (slot & 31)
+    if (sequence >= this.#doneTail) this.#doneTail = sequence + 1
+    if (this.#leaderEpochs[slot] > this.#doneLeaderEpoch) this.#doneLeaderEpoch = this.#leaderEpochs[slot]
     if (sequence !== this.#head) return false
     this.#advance()
     return true
+  }
+
+  /** The highest leader epoch of a completed record of this epoch, −1 where unknown. */
+  get doneLeaderEpoch (): number { return this.#doneLeaderEpoch }
+
+  /**
+   * What is completed above the commit offset, as ranges [from, to) of offsets, ascending. Offsets between admitted ones that
+   * were never delivered count as completed. Looks at the slots from the first open one to the last completed one.
+   */
+  doneAbove (): [from: number, to: number][] {
+    const ranges: [number, number][] = []
+    let from = this.#commitOffset
+    for (let sequence = this.#head; sequence < this.#doneTail; sequence++) {
+      const slot = sequence & this.#mask
+      if (this.#done[slot >>> 5] & (1 << (slot & 31))) continue
+      const open = this.#offsets[slot]
+      if (open > from && sequence > this.#head) ranges.push([from, open])
+      from = open + 1
+    }
+    if (this.#doneTail > this.#head) ranges.push([from, this.#offsets[(this.#doneTail - 1) & this.#mask] + 1])
+    return ranges
   }
 
   /**

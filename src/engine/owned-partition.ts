@@ -1,4 +1,6 @@
 import { OffsetWindow } from './offset-window.js'
+import { CompletedBefore, decodeProgress, encodeProgress } from './progress.js'
+import type { CommittedOffset } from './types.js'
 
 /** How much of one partition may be in the window. */
 export interface WindowLimits {
@@ -31,18 +33,31 @@ export class OwnedPartition {
   bytes = 0
   /** What the broker last acknowledged, −1 for nothing. */
   committedOffset: number
+  /** And what was said with it. */
+  committedMetadata: string
+  /** What a predecessor completed above its commit offset, `null` for nothing. */
+  readonly completedBefore: CompletedBefore | null
   /** When it ran out of room, `null` while it has some. */
   fullSince: number | null = null
   // Sizes are known on delivery only, so room in bytes is turned into records by what recent ones were like.
   #typicalBytes = 1024
 
-  constructor (topic: string, partition: number, epoch: number, committedOffset: number, limits: WindowLimits) {
+  constructor ({ topic, partition, offset, metadata }: CommittedOffset, epoch: number, limits: WindowLimits) {
     this.topic = topic
     this.partition = partition
     this.epoch = epoch
-    this.committedOffset = committedOffset
+    this.committedOffset = offset
+    this.committedMetadata = metadata
     this.#limits = limits
-    this.window = new OffsetWindow(committedOffset)
+    this.window = new OffsetWindow(offset)
+    const progress = decodeProgress(metadata, offset)
+    this.completedBefore = progress === null ? null : new CompletedBefore(progress)
+  }
+
+  /** What to say with a commit of the window's commit offset: what is completed above it. */
+  get metadata (): string {
+    const { window } = this
+    return encodeProgress({ base: window.commitOffset, leaderEpoch: window.doneLeaderEpoch, done: window.doneAbove() })
   }
 
   /** Something of it is still under way outside the engine: a handler, or a dead letter on its way. */

@@ -11,11 +11,15 @@ export interface OffsetCommit extends TopicPartition {
   readonly offset: number
   /** Leader epoch of the last record below `offset`, −1 where unknown. */
   readonly leaderEpoch: number
+  /** What is completed above `offset`, encoded; '' for nothing, which erases what an earlier commit said. */
+  readonly metadata: string
 }
 
 /** What the group holds for a partition; `offset` is −1 where it never committed. */
 export interface CommittedOffset extends TopicPartition {
   readonly offset: number
+  /** What was committed with it, '' for nothing. May be anybody's. */
+  readonly metadata: string
 }
 
 /**
@@ -80,10 +84,11 @@ export class CommitError extends Error {
 export class PollError extends Error {
   /**
    * `passing`: the client goes on by itself. `standing`: it goes on, but something needs an operator (a partition
-   * without an offset, say). `fatal`: this member is done for and must be made anew.
+   * without an offset, say), and is over once something is assigned. `denied`: likewise, over once records arrive.
+   * `fatal`: this member is done for and must be made anew.
    */
-  readonly kind: 'passing' | 'standing' | 'fatal'
-  constructor (kind: 'passing' | 'standing' | 'fatal', message: string, options?: ErrorOptions) {
+  readonly kind: 'passing' | 'standing' | 'denied' | 'fatal'
+  constructor (kind: 'passing' | 'standing' | 'denied' | 'fatal', message: string, options?: ErrorOptions) {
     super(message, options)
     this.name = 'PollError'
     this.kind = kind
@@ -140,6 +145,8 @@ export interface Observer {
   rebalanced (event: RebalanceEvent): void
   /** A drain is over; `abandoned` counts what was still in flight when its time was up. */
   drained (partitions: readonly TopicPartition[], seconds: number, abandoned: number): void
+  /** A record that a predecessor completed above its commit offset: not handled again. */
+  completedBefore (record: KafkaRecord): void
   /** `rewound`: the log goes on below what was read. `duplicate`: delivered again, dropped. */
   unexpected (what: 'rewound' | 'duplicate', record: KafkaRecord): void
   pausedOrResumed (what: 'paused' | 'resumed', partitions: readonly TopicPartition[]): void

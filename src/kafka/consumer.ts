@@ -133,7 +133,11 @@ class KafkaSource implements ConnectedSource {
       this.#consumer.committed(partitions.map(checked), COMMITTED_TIMEOUT_MS, (error, offsets) => {
         const failed = error ?? offsets.find(offset => offset.error)?.error
         if (failed) reject(new Error(`the group's offsets cannot be read: ${failed.message}`))
-        else resolve(offsets.map(({ topic, partition, offset }) => ({ topic, partition, offset: offset >= 0 ? offset : -1 })))
+        else {
+          resolve(offsets.map(({ topic, partition, offset, metadata }) => {
+            return { topic, partition, offset: offset >= 0 ? offset : -1, metadata: metadata ?? '' }
+          }))
+        }
       })
     })
   }
@@ -163,10 +167,11 @@ class KafkaSource implements ConnectedSource {
 
   commit (offsets: readonly OffsetCommit[]): Promise<void> {
     return new Promise((resolve, reject) => {
-      const list = offsets.map(({ topic, partition, offset, leaderEpoch }) => ({
+      const list = offsets.map(({ topic, partition, offset, leaderEpoch, metadata }) => ({
         ...checked({ topic, partition }),
         offset: checkedOffset(offset),
-        ...(leaderEpoch >= 0 && { leaderEpoch })
+        ...(leaderEpoch >= 0 && { leaderEpoch }),
+        ...(metadata !== '' && { metadata })
       }))
       // An empty list would commit whatever the client itself thinks is due.
       if (list.length === 0) return resolve()
@@ -348,7 +353,8 @@ function pollErrorOf (error: LibrdKafkaError): PollError {
   const standing = STANDING.get(error.code)
   return standing === undefined
     ? new PollError('passing', error.message, { cause: error })
-    : new PollError('standing', `${standing} (${error.message})`, { cause: error })
+    // The member keeps its assignment while it may not read a topic, so only records tell that it may again.
+    : new PollError(error.code === ERRORS.ERR_TOPIC_AUTHORIZATION_FAILED ? 'denied' : 'standing', `${standing} (${error.message})`, { cause: error })
 }
 
 function commitErrorOf (error: LibrdKafkaError): CommitError {

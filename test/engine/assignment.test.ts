@@ -1,8 +1,8 @@
 import t from 'tap'
 import { Assignment } from '../../src/engine/assignment.js'
 
-const P0 = { topic: 't', partition: 0, offset: 0 }
-const P1 = { topic: 't', partition: 1, offset: 0 }
+const P0 = { topic: 't', partition: 0, offset: 0, metadata: '' }
+const P1 = { topic: 't', partition: 1, offset: 0, metadata: '' }
 
 t.test('a partition that is resumed counts in the same turn: no more is asked for than it has room for', async t => {
   const assignment = new Assignment({ maxRecords: 4, maxBytes: 1_000_000 })

@@ -6,7 +6,7 @@ const RETRY_MS = 500
 
 /** A partition with this many records admitted, of which the first `completed` are done. */
 function partition (admitted: number, completed: number, committed = 0, number = 0): OwnedPartition {
-  const owned = new OwnedPartition('t', number, 1, committed, { maxRecords: 1000, maxBytes: 1_000_000 })
+  const owned = new OwnedPartition({ topic: 't', partition: number, offset: committed, metadata: '' }, 1, { maxRecords: 1000, maxBytes: 1_000_000 })
   for (let n = 0; n < admitted; n++) owned.window.admit(committed + n, 7)
   for (let n = 0; n < completed; n++) owned.window.complete(n)
   return owned
@@ -14,37 +14,29 @@ function partition (admitted: number, completed: number, committed = 0, number =
 
 t.test('due by count: at the limit, not one below it', async t => {
   const committer = new Committer({ maxRecords: 3, intervalMs: 1e9 }, 0)
-  committer.completed(true)
-  committer.completed(true)
+  committer.completed()
+  committer.completed()
   t.notOk(committer.due(1e8))
-  committer.completed(true)
-  t.ok(committer.due(0))
-})
-
-t.test('records that did not move a commit offset count, but only once one did', async t => {
-  const committer = new Committer({ maxRecords: 3, intervalMs: 1e9 }, 0)
-  for (let n = 0; n < 10; n++) committer.completed(false)
-  t.notOk(committer.due(0), 'there is nothing to commit')
-  committer.completed(true)
+  committer.completed()
   t.ok(committer.due(0))
 })
 
 t.test('due by interval: from the last acknowledgement, at the limit, not before; and never with nothing to commit', async t => {
   const committer = new Committer({ maxRecords: 100, intervalMs: 1000 }, 50)
   t.notOk(committer.due(1e9))
-  committer.completed(true)
+  committer.completed()
   t.notOk(committer.due(1049))
   t.ok(committer.due(1050))
   const commit = committer.begin([partition(1, 1)])!
   committer.succeeded(commit, 2000)
-  committer.completed(true)
+  committer.completed()
   t.notOk(committer.due(2999))
   t.ok(committer.due(3000))
 })
 
 t.test('an end that moved a commit offset is committed after the interval, without a record', async t => {
   const committer = new Committer({ maxRecords: 1, intervalMs: 1000 }, 0)
-  committer.movedByEnd()
+  committer.moved()
   t.notOk(committer.due(999))
   t.ok(committer.due(1000))
 })
@@ -52,11 +44,11 @@ t.test('an end that moved a commit offset is committed after the interval, witho
 t.test('a failed commit is due again after a wait, with no further record; as long as it waits, not', async t => {
   const committer = new Committer({ maxRecords: 1, intervalMs: 1 }, 0)
   const owned = partition(2, 1)
-  committer.completed(true)
+  committer.completed()
   t.ok(committer.begin([owned]))
   committer.failed(10_000)
   t.notOk(committer.due(10_000 + RETRY_MS - 1))
-  committer.completed(true)
+  committer.completed()
   t.notOk(committer.due(10_000 + RETRY_MS - 1), 'more records do not hurry it')
   t.ok(committer.due(10_000 + RETRY_MS))
   const again = committer.begin([owned])
@@ -68,10 +60,10 @@ t.test('a failed commit is due again after a wait, with no further record; as lo
 
 t.test('one at a time: nothing is due while one waits for its acknowledgement', async t => {
   const committer = new Committer({ maxRecords: 1, intervalMs: 1 }, 0)
-  committer.completed(true)
+  committer.completed()
   const commit = committer.begin([partition(5, 1)])!
   t.ok(committer.pending)
-  committer.completed(true)
+  committer.completed()
   t.notOk(committer.due(1e9))
   committer.succeeded(commit, 1e9)
   t.notOk(committer.pending)
@@ -86,19 +78,19 @@ t.test('it takes all partitions that moved, and none that did not, that are unkn
   const gone = partition(3, 2, 10, 3)
   gone.owned = false
   // The group had no offset: where reading begins is worth committing, before anything is completed.
-  const first = new OwnedPartition('t', 4, 1, -1, { maxRecords: 1000, maxBytes: 1_000_000 })
+  const first = new OwnedPartition({ topic: 't', partition: 4, offset: -1, metadata: '' }, 1, { maxRecords: 1000, maxBytes: 1_000_000 })
   first.window.admit(40, 7)
   const commit = committer.begin([moved, still, unknown, gone, first])!
   t.same(commit.offsets, [
-    { topic: 't', partition: 0, offset: 12, leaderEpoch: 7 },
-    { topic: 't', partition: 4, offset: 40, leaderEpoch: -1 }
+    { topic: 't', partition: 0, offset: 12, leaderEpoch: 7, metadata: '' },
+    { topic: 't', partition: 4, offset: 40, leaderEpoch: -1, metadata: '' }
   ])
   t.same(commit.partitions, [moved, first])
 })
 
 t.test('with nothing to commit it begins nothing, and is not due until something moves', async t => {
   const committer = new Committer({ maxRecords: 1, intervalMs: 1 }, 0)
-  committer.completed(true)
+  committer.completed()
   t.equal(committer.begin([partition(1, 0)]), null)
   t.notOk(committer.pending)
   t.notOk(committer.due(1e9))
@@ -109,8 +101,20 @@ t.test('what was acknowledged is what was sent, though the window went on meanwh
   const owned = partition(5, 2)
   const commit = committer.begin([owned])!
   owned.window.complete(2)
-  committer.completed(true)
+  committer.completed()
   committer.succeeded(commit, 1)
   t.equal(owned.committedOffset, 2)
   t.match(committer.begin([owned]), { offsets: [{ offset: 3 }] })
+})
+
+t.test('what is completed above a commit offset that does not move is committed as well, once', async t => {
+  const committer = new Committer({ maxRecords: 1, intervalMs: 1 }, 0)
+  const owned = partition(5, 0, 10)
+  owned.window.complete(2)
+  const commit = committer.begin([owned])!
+  t.match(commit.offsets, [{ offset: 10, metadata: /^sluice1:/ }])
+  committer.succeeded(commit, 1)
+  t.equal(committer.begin([owned]), null, 'it is known')
+  for (const sequence of [0, 1, 3, 4]) owned.window.complete(sequence)
+  t.match(committer.begin([owned])!.offsets, [{ offset: 15, metadata: '' }], 'and it is erased once all of it is below')
 })

@@ -73,7 +73,7 @@ t.test('a slow record holds the commit offset but not other keys', async t => {
   h.source.event('assigned', [P0])
   await h.clock.until(() => h.completed.length === 49, 'the others to be handled')
   await h.clock.advance(1000)
-  t.equal(h.source.commits.length, 0, 'scenario 1: no commit above a record that is not completed')
+  t.equal(h.source.committedOffsets.get('t/0'), 0, 'scenario 1: no commit above a record that is not completed')
   t.equal(h.engine.state.partitions[0].windowRecords, 50)
   g.pass(0)
   await h.clock.advance(1000)
@@ -134,7 +134,7 @@ t.test('a record is completed only once its dead letter is acknowledged, and blo
   h.source.event('assigned', [P0])
   await h.clock.advance(20_000)
   t.same(h.completed, ['t/0/2'])
-  t.equal(h.source.commits.length, 0)
+  t.equal(h.source.committedOffsets.get('t/0'), 0)
   t.match(h.engine.state.problems, [/dead letters cannot be sent: no such topic/])
   refuse = false
   await h.clock.advance(31_000)
@@ -627,4 +627,77 @@ t.test('a passing failure of the client is told and it goes on; a fatal one ends
   await h.clock.until(() => error !== undefined, 'the run to end')
   t.match(error, { message: 'fenced' })
   t.equal(h.engine.state.phase, 'stopped')
+})
+
+t.test('one record hangs: what was completed behind it is not handled again by the next owner, whatever ends this one', async t => {
+  const h = harness(({ offset }) => offset === 3 ? never() : undefined, { commitIntervalMs: 100, order: 'unordered', handlerTimeoutMs: 1e9 })
+  h.source.append(records(900))
+  h.source.event('assigned', [P0])
+  await h.clock.until(() => h.completed.length === 899, 'the others')
+  await h.clock.advance(1000)
+  t.equal(h.source.committedOffsets.get('t/0'), 3)
+  // As after SIGKILL: nothing but what the broker holds is left of this life.
+  const next = harness(() => {})
+  next.source.committedOffsets.set('t/0', 3)
+  next.source.committedMetadata.set('t/0', h.source.committedMetadata.get('t/0') ?? '')
+  next.source.append(records(910))
+  next.source.event('assigned', [P0])
+  await next.clock.advance(5000)
+  t.same(next.started, ['t/0/3', ...Array.from({ length: 10 }, (_, n) => `t/0/${900 + n}`)])
+  t.equal(next.told.get('completed before'), 896)
+  await stop(next)
+  t.equal(next.source.committedOffsets.get('t/0'), 910)
+  t.equal(next.source.committedMetadata.get('t/0'), '')
+  await stop(h, 100)
+})
+
+t.test('a record of a later leader epoch is another record, though its offset was completed', async t => {
+  const h = harness(({ offset }) => offset === 0 ? never() : undefined, { commitIntervalMs: 100, order: 'unordered', handlerTimeoutMs: 1e9 })
+  h.source.append(records(3))
+  h.source.event('assigned', [P0])
+  await h.clock.advance(1000)
+  const next = harness(() => {})
+  next.source.committedOffsets.set('t/0', 0)
+  next.source.committedMetadata.set('t/0', h.source.committedMetadata.get('t/0')!)
+  next.source.append([record({ offset: 0 }), record({ offset: 1 }), record({ offset: 2, leaderEpoch: 1 })])
+  next.source.event('assigned', [P0])
+  await next.clock.advance(1000)
+  t.same(next.started, ['t/0/0', 't/0/2'])
+  await Promise.all([stop(next), stop(h, 100)])
+})
+
+t.test('the metadata of others, and what is damaged, is ignored', async t => {
+  for (const metadata of ['', 'somebody else', 'sluice1:', 'sluice1:AAAA.', 'sluice1:!!!!']) {
+    const h = harness(() => {})
+    h.source.committedOffsets.set('t/0', 2)
+    h.source.committedMetadata.set('t/0', metadata)
+    h.source.append(records(5))
+    h.source.event('assigned', [P0])
+    await h.clock.advance(500)
+    t.same(h.started, ['t/0/2', 't/0/3', 't/0/4'], metadata)
+    await stop(h)
+  }
+})
+
+t.test('a problem that needs an operator stands until something is assigned; a denied topic only until records arrive', async t => {
+  for (const [kind, isOver] of [['standing', false], ['denied', true]] as const) {
+    const h = harness(() => {})
+    h.source.event('assigned', [P0])
+    await h.clock.advance(200)
+    const { poll } = h.source
+    h.source.poll = () => {
+      h.source.poll = poll
+      return Promise.reject(new PollError(kind, 'not allowed'))
+    }
+    await h.clock.advance(2000)
+    t.same(h.engine.state.problems, ['not allowed'])
+    h.source.append(records(1))
+    await h.clock.advance(1000)
+    t.same(h.engine.state.problems, isOver ? [] : ['not allowed'], kind)
+    h.source.event('revoked', [P0])
+    h.source.event('assigned', [P0])
+    await h.clock.advance(1000)
+    t.same(h.engine.state.problems, [])
+    await stop(h)
+  }
 })

@@ -29,6 +29,17 @@ class NaiveWindow {
     return first === -1 ? 0 : this.records.length - first
   }
 
+  /** Every completed record above the commit offset lies in the ranges, no other admitted one does, and they ascend. */
+  agrees (ranges: readonly (readonly [number, number])[]): boolean {
+    let last = this.commitOffset
+    for (const [from, to] of ranges) {
+      if (from < last || to <= from) return false
+      last = to
+    }
+    const within = (offset: number) => ranges.some(([from, to]) => from <= offset && offset < to)
+    return this.records.every(({ offset, done }) => offset < this.commitOffset || done === within(offset))
+  }
+
   #settle (): void {
     for (const { offset, done } of this.records) {
       if (!done) return
@@ -53,6 +64,8 @@ t.test('for any gaps and any order of completions and ends, it answers as a scan
       const same = () => {
         if (window.commitOffset !== naive.commitOffset) throw new Error(`commit offset ${window.commitOffset}, should be ${naive.commitOffset}`)
         if (window.size !== naive.size) throw new Error(`size ${window.size}, should be ${naive.size}`)
+        const above = window.doneAbove()
+        if (!naive.agrees(above)) throw new Error(`done above: ${JSON.stringify(above)}`)
       }
       for (const [what, which] of steps) {
         if (what < 5 && admitted < gaps.length) {

@@ -22,7 +22,7 @@ const never = () => new Promise<void>(() => {})
 
 function setUp (handler: Handler, changed: Partial<RunnerOptions> = {}, sink: (letter: DeadLetter) => Promise<void> = async () => {}) {
   const clock = new FakeClock()
-  const partition = new OwnedPartition('t', 0, 1, 0, { maxRecords: 1000, maxBytes: 1_000_000 })
+  const partition = new OwnedPartition({ topic: 't', partition: 0, offset: 0, metadata: '' }, 1, { maxRecords: 1000, maxBytes: 1_000_000 })
   const completed: number[] = []
   const outcomes: Outcome[] = []
   const attempts: string[] = []
@@ -123,7 +123,7 @@ t.test('only the handlers of that partition are aborted', async t => {
     return never()
   })
   add()
-  add(null, new OwnedPartition('t', 1, 2, 0, { maxRecords: 10, maxBytes: 10 }))
+  add(null, new OwnedPartition({ topic: 't', partition: 1, offset: 0, metadata: '' }, 2, { maxRecords: 10, maxBytes: 10 }))
   add()
   runner.pump()
   runner.abort(partition, new Error('given up'))
@@ -218,7 +218,7 @@ t.test('a dead letter that is acknowledged after its partition was lost complete
   t.ok(partition.busy, 'a drain waits for it')
   partition.owned = false
   runner.drop(partition)
-  const next = new OwnedPartition('t', 0, 2, 0, { maxRecords: 10, maxBytes: 1000 })
+  const next = new OwnedPartition({ topic: 't', partition: 0, offset: 0, metadata: '' }, 2, { maxRecords: 10, maxBytes: 1000 })
   add('k', next)
   runner.pump()
   t.same(completed, [], 'the new copy waits for the old one')

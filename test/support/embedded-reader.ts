@@ -19,7 +19,7 @@ export async function readTopic (bootstrapServers: string, topic: string, count:
   const poll = async () => {
     read.push(...(await source.poll(100, 50)).records)
     for (let event = source.takeEvent(); event !== undefined; event = source.takeEvent()) {
-      if (event.type === 'assigned') source.assign(event.partitions.map(one => ({ ...one, offset: 0 })))
+      if (event.type === 'assigned') source.assign(event.partitions.map(one => ({ ...one, offset: 0, metadata: '' })))
       else source.unassign(event.partitions)
     }
   }

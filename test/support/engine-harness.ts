@@ -78,6 +78,7 @@ export function harness (
     commitFailed () { tell('commit failed') },
     rebalanced ({ type }) { tell(type) },
     drained () { tell('drained') },
+    completedBefore () { tell('completed before') },
     unexpected (what) { tell(what) },
     pausedOrResumed (what) { tell(what) },
     pollFailed () { tell('poll failed') }

@@ -3,6 +3,7 @@ import {
   CommitError, PollError,
   type Attempt, type Batch, type CommittedOffset, type Handler, type Observer, type OffsetCommit, type RebalanceEvent, type TopicPartition
 } from '../../src/engine/types.js'
+import { decodeProgress } from '../../src/engine/progress.js'
 import type { KafkaRecord } from '../../src/record.js'
 import { FakeClock } from './fake-clock.js'
 import { FakeSource, idOf, record } from './fake-source.js'
@@ -54,6 +55,7 @@ class Broker {
   readonly records = new Map<string, KafkaRecord[]>()
   readonly ends = new Map<string, number>()
   readonly committed = new Map<string, number>()
+  readonly metadata = new Map<string, string>()
   readonly done = new Map<string, Set<number>>()
 
   constructor (readonly ids: readonly string[]) {
@@ -135,7 +137,9 @@ class Member extends FakeSource {
       faults.committed--
       throw new Error('the coordinator is away')
     }
-    return partitions.map(one => ({ ...one, offset: broker.committed.get(idOf(one)) ?? -1 }))
+    return partitions.map(one => {
+      return { ...one, offset: broker.committed.get(idOf(one)) ?? -1, metadata: broker.metadata.get(idOf(one)) ?? '' }
+    })
   }
 
   override assign (partitions: readonly CommittedOffset[]): void {
@@ -192,6 +196,7 @@ class Member extends FakeSource {
         this.#simulation.check(one.offset >= before || this.#simulation.mayGoBack.delete(idOf(one)),
           `${idOf(one)} goes back from ${before} to ${one.offset}`)
         broker.committed.set(idOf(one), one.offset)
+        broker.metadata.set(idOf(one), one.metadata)
       }
     }
     return new Promise((resolve, reject) => {
@@ -270,6 +275,10 @@ export class Simulation {
     this.check(Number.isSafeInteger(one.offset) && one.offset >= 0 && one.offset <= this.broker.ends.get(id)!, `${id} is committed at ${one.offset}`)
     const first = this.broker.firstUncompleted(id)
     this.check(one.offset <= first, `${id} is committed at ${one.offset}, but ${first} is not completed`)
+    for (const [from, to] of decodeProgress(one.metadata, one.offset)?.done ?? []) {
+      const open = this.broker.firstUncompleted(id, from)
+      this.check(open >= to, `${id}/${open} is said to be completed, and is not`)
+    }
   }
 
   /** A revoked partition is given up only when it is drained and committed, as far as there was time. */
@@ -459,6 +468,13 @@ export class Simulation {
         this.#tell(outcome)
         this.check(this.#member === member, `${idOf(one)}/${one.offset} completes after its engine stopped`)
         if (this.#member === member) this.#completed(one, outcome)
+      },
+      completedBefore: one => {
+        const id = idOf(one)
+        this.#tell('completed before')
+        this.check(this.broker.done.get(id)!.has(one.offset), `${id}/${one.offset} is passed over, though nobody completed it`)
+        member.completedInEpoch.get(id)!.add(one.offset)
+        member.delivered.get(one)!.completed = true
       },
       deadLetterRefused: () => this.#tell('dead letter refused'),
       committed: () => this.#tell('committed'),

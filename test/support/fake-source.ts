@@ -29,6 +29,7 @@ interface Log { readonly records: KafkaRecord[], end: number, position: number, 
  */
 export class FakeSource implements Source {
   readonly committedOffsets = new Map<string, number>()
+  readonly committedMetadata = new Map<string, string>()
   readonly commits: OffsetCommit[][] = []
   /** Called before the broker takes a commit: may throw to refuse it. */
   onCommit: (offsets: readonly OffsetCommit[]) => void = () => {}
@@ -123,7 +124,8 @@ export class FakeSource implements Source {
       throw new Error('the coordinator is away')
     }
     return partitions.map(({ topic, partition }) => {
-      return { topic, partition, offset: this.committedOffsets.get(idOf({ topic, partition })) ?? -1 }
+      const id = idOf({ topic, partition })
+      return { topic, partition, offset: this.committedOffsets.get(id) ?? -1, metadata: this.committedMetadata.get(id) ?? '' }
     })
   }
 
@@ -164,7 +166,10 @@ export class FakeSource implements Source {
           }
           this.onCommit(offsets)
           this.commits.push([...offsets])
-          for (const one of offsets) this.committedOffsets.set(idOf(one), one.offset)
+          for (const one of offsets) {
+            this.committedOffsets.set(idOf(one), one.offset)
+            this.committedMetadata.set(idOf(one), one.metadata)
+          }
           resolve()
         } catch (error) {
           reject(error)
