@@ -5,10 +5,12 @@ import type { FastifyInstance } from 'fastify'
 
 /** How much longer than configured a close may take before the process ends without it. */
 const CLOSE_SLACK_MS = 5_000
+/** What was started gets this long to close where the start fails after all. */
+const FAILED_START_CLOSE_MS = 5_000
 /** After a close nothing should keep the process alive; if something does, it gets this long. */
 const LINGER_MS = 2_000
 
-let app: FastifyInstance
+let app!: FastifyInstance
 let config: Config
 try {
   const loaded = loadConfig()
@@ -18,7 +20,11 @@ try {
   await app.listen({ host: config.http.host, port: config.http.port })
 } catch (error) {
   // One line for whoever starts it; a stack only where it is no mistake in the configuration.
-  console.error(error instanceof ConfigError ? error.message : error)
+  const { code, message } = error as NodeJS.ErrnoException
+  console.error(error instanceof ConfigError ? message : code === 'EADDRINUSE' ? `PORT: ${message}` : error)
+  // Listening comes last: the consumer may be a member of its group by then, which would wait for it until its session ends.
+  setTimeout(() => process.exit(1), FAILED_START_CLOSE_MS).unref()
+  await app?.close().catch(() => {})
   process.exit(1)
 }
 

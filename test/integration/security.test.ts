@@ -360,5 +360,5 @@ t.test('a user that may not read the topic, or not join the group: readiness say
   for (const { ledger } of [noTopic, noGroup]) {
     await waitFor('the record to be handled once it may be', () => ledger.handled.size === 1, { timeoutMs: 40_000 })
   }
-  await noGroup.gateway.waitUntilReady()
+  await Promise.all([noTopic.gateway.waitUntilReady(), noGroup.gateway.waitUntilReady()])
 })
