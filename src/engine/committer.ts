@@ -8,6 +8,8 @@ export interface CommitPolicy {
   readonly intervalMs: number
 }
 
+/** Commits are at least this far apart: with fast handlers the count alone would ask for a thousand a second. */
+const APART_MS = 20
 /** How long a failed commit waits before the next try. */
 const RETRY_MS = 500
 
@@ -50,7 +52,9 @@ export class Committer {
   due (now: number): boolean {
     if (this.#pending) return false
     if (this.#failed) return now >= this.#notBefore
-    return this.#changed && (this.#completed >= this.#policy.maxRecords || now - this.#lastAt >= this.#policy.intervalMs)
+    const waited = now - this.#lastAt
+    if (!this.#changed || waited < APART_MS) return false
+    return this.#completed >= this.#policy.maxRecords || waited >= this.#policy.intervalMs
   }
 
   /**

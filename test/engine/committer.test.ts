@@ -3,6 +3,7 @@ import { Committer } from '../../src/engine/committer.js'
 import { OwnedPartition } from '../../src/engine/owned-partition.js'
 
 const RETRY_MS = 500
+const APART_MS = 20
 
 /** A partition with this many records admitted, of which the first `completed` are done. */
 function partition (admitted: number, completed: number, committed = 0, number = 0): OwnedPartition {
@@ -18,7 +19,14 @@ t.test('due by count: at the limit, not one below it', async t => {
   committer.completed()
   t.notOk(committer.due(1e8))
   committer.completed()
-  t.ok(committer.due(0))
+  t.ok(committer.due(APART_MS))
+})
+
+t.test('commits are apart, however many records there are: at the limit, not before', async t => {
+  const committer = new Committer({ maxRecords: 1, intervalMs: 1 }, 100)
+  for (let n = 0; n < 1000; n++) committer.completed()
+  t.notOk(committer.due(100 + APART_MS - 1))
+  t.ok(committer.due(100 + APART_MS))
 })
 
 t.test('due by interval: from the last acknowledgement, at the limit, not before; and never with nothing to commit', async t => {
@@ -67,7 +75,7 @@ t.test('one at a time: nothing is due while one waits for its acknowledgement', 
   t.notOk(committer.due(1e9))
   committer.succeeded(commit, 1e9)
   t.notOk(committer.pending)
-  t.ok(committer.due(1e9), 'what came meanwhile is due then')
+  t.ok(committer.due(1e9 + APART_MS), 'what came meanwhile is due then')
 })
 
 t.test('it takes all partitions that moved, and none that did not, that are unknown, or that are not owned any more', async t => {
