@@ -27,6 +27,9 @@ const RESTART_MIN_MS = 500
 const RESTART_MAX_MS = 30_000
 /** One that ran this long before it failed starts again without the waits of earlier failures. */
 const RAN_WELL_MS = 60_000
+/** How long a new life waits for the handlers of one that failed, and how often it looks. */
+const HANDLERS_END_MAX_MS = 30_000
+const HANDLERS_END_LOOK_MS = 100
 /** How often the partitions' ends are asked for, and how soon for one whose end is not known yet. */
 const ENDS_INTERVAL_MS = 5_000
 const ENDS_AT_FIRST_MS = 500
@@ -101,13 +104,27 @@ export class GroupMember {
     try {
       if (this.#stopping) return
       this.#failure = null
-      this.#engine = this.#options.createEngine(source)
-      await this.#engine.run()
+      const engine = this.#engine = this.#options.createEngine(source)
+      await engine.run().catch(async error => {
+        await this.#handlersToEnd(engine)
+        throw error
+      })
     } finally {
       this.#source = null
       this.#engine = null
       this.#ends.clear()
       await source.close()
+    }
+  }
+
+  /**
+   * A new engine knows nothing of the handlers that an old one left running, neither of their keys nor of their slots: it
+   * begins when they have ended. They were told to; those that take no notice are waited for within bounds.
+   */
+  async #handlersToEnd (engine: Engine): Promise<void> {
+    for (let waitedMs = 0; waitedMs < HANDLERS_END_MAX_MS; waitedMs += HANDLERS_END_LOOK_MS) {
+      if (engine.state.inFlight === 0 || this.#stopping) return
+      await this.#wait(HANDLERS_END_LOOK_MS)
     }
   }
 

@@ -30,9 +30,13 @@ try {
 
 process.on('SIGTERM', close)
 process.on('SIGINT', close)
-// A handler that forgets a promise must not take the process, and everybody's records, with it.
+// A handler that forgets a promise, or throws from a timer, must not take the process, and everybody's records, with it.
+// Should that have stopped the consumer's loop as well, /healthz tells, and whoever watches it starts the process anew.
 process.on('unhandledRejection', err => {
   app.log.error({ err }, 'a promise was rejected and nobody handled it: a handler module should await, or catch, what it starts')
+})
+process.on('uncaughtException', err => {
+  app.log.fatal({ err }, 'an exception was thrown where nobody could catch it: a handler module should await, or catch, what it starts')
 })
 greet()
 

@@ -120,6 +120,28 @@ t.test('it tries to connect again after waits that double from 0.5 to 30 s, and 
   await member.stop(1)
 })
 
+t.test('a new engine begins only when the handlers of one that failed have ended, or after 30 s', async t => {
+  for (const ends of [true, false]) {
+    const { member, connects, engines, restarts } = setUp()
+    member.start()
+    connects[0].resolve(new StubSource())
+    await settle()
+    engines[0].state = { ...engines[0].state, inFlight: 1 }
+    engines[0].fail(new Error('fenced'))
+    for (let n = 0; n < 299; n++) await tick(100)
+    t.equal(restarts.length, 0, 'it waits')
+    if (ends) engines[0].state = { ...engines[0].state, inFlight: 0 }
+    await tick(100)
+    t.equal(restarts.length, 1)
+    await tick(500)
+    t.equal(connects.length, 2)
+    connects[1].resolve(new StubSource())
+    await settle()
+    engines[1].end()
+    await member.stop(1)
+  }
+})
+
 t.test('an engine that fails for good is made anew, with a new connection; the old one is closed', async t => {
   const { member, restarts, connects, engines, sources } = setUp()
   member.start()

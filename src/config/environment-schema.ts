@@ -118,7 +118,7 @@ const consumer = {
     wants: printableWants
   })),
   KAFKA_TOPIC: Type.Optional(Type.String({
-    description: 'Topics to consume, a comma list. `^` begins a pattern (POSIX extended, without commas)',
+    description: 'Topics to consume, a comma list. `^` begins a pattern (POSIX extended, without commas; it finds no dead-letter topics, and works with the classic protocol only)',
     whenUnset: '`sluice-demo` with the embedded broker, otherwise nothing is consumed'
   })),
   KAFKA_AUTO_OFFSET_RESET: oneOf(

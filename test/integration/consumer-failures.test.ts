@@ -179,10 +179,11 @@ t.test('with dead letters off and skip, a failed record is passed over, and the 
   await gateway.waitUntilReady()
 })
 
-t.test('a promise that a handler forgot does not end the process when it is rejected', { skip: noKafka }, async t => {
+t.test('neither a promise that a handler forgot nor what it throws from a timer ends the process', { skip: noKafka }, async t => {
   const { kafka, gateway, topic, group } = await obedient(t, {})
-  await kafka.produce(topic, [order('a', 'forget-a-promise'), order('a', 'succeed')])
+  await kafka.produce(topic, [order('a', 'forget-a-promise'), order('a', 'throw-later')])
   await gateway.waitForLog(/a promise was rejected and nobody handled it/)
+  await gateway.waitForLog(/an exception was thrown where nobody could catch it/)
   await kafka.produce(topic, [order('a', 'succeed')])
   await waitFor('what comes after it to be handled', async () => await kafka.committedOffset(group, topic) === 3)
   t.strictSame(await gateway.stop(), { code: 0, signal: null })

@@ -23,7 +23,9 @@ const orders = {
     signal.addEventListener('abort', () => reject(signal.reason), { once: true })
   }),
   /** Succeeds, and leaves a promise behind that is rejected later. */
-  'forget-a-promise' () { setTimeout(() => { Promise.reject(new Error('forgotten')) }, 1) }
+  'forget-a-promise' () { setTimeout(() => { Promise.reject(new Error('forgotten')) }, 1) },
+  /** Succeeds, and throws later where nobody can catch it. */
+  'throw-later' () { setTimeout(() => { throw new Error('too late') }, 1) }
 }
 
 export default async function handle (record, context) {
