@@ -6,7 +6,7 @@
 
 import { execFile, execFileSync, spawn } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
-import { closeSync, cpSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { closeSync, cpSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -22,6 +22,7 @@ export const kafkaVersion = '4.4.0'
 const dockerImage = `apache/kafka:${kafkaVersion}`
 const dockerJdk = 'eclipse-temurin:17-jdk'
 const startLimitMs = 60_000
+const stopLimitMs = 2_000
 
 /** The first line that a command prints, or undefined if it cannot be run. */
 function probe (command, args) {
@@ -231,6 +232,20 @@ export function brokerProperties ({ id, ports, folder, listeners = {}, extra = {
   return Object.entries(properties).map(([name, value]) => `${name}=${String(value).replaceAll('\n', '\\n')}\n`).join('')
 }
 
+/** Threads of a process that SIGSTOP has not reached yet; 0 where the system does not tell. */
+function runningThreads (pid) {
+  const tasks = `/proc/${pid}/task`
+  if (!existsSync(tasks)) return 0
+  return readdirSync(tasks).filter(id => {
+    try {
+      // The state follows the command in brackets, which may hold anything.
+      return !/^.*\) [Tt] /s.test(readFileSync(`${tasks}/${id}/stat`, 'utf8'))
+    } catch {
+      return false
+    }
+  }).length
+}
+
 class Broker {
   #runtime
   #folder
@@ -283,8 +298,12 @@ class Broker {
   /** SIGTERM: leadership moves away first, the logs are closed. */
   stop () { return this.#end('TERM') }
 
-  /** SIGSTOP: alive, its connections open, silent. */
-  pause () { return this.#signal('STOP') }
+  /** SIGSTOP: alive, its connections open, silent. Returns when it is: a thread that runs may still answer before it stops. */
+  async pause () {
+    await this.#signal('STOP')
+    const deadline = performance.now() + stopLimitMs
+    while (this.#runtime.kind === 'java' && runningThreads(this.#child.pid) > 0 && performance.now() < deadline) await delay(5)
+  }
 
   /** SIGCONT. */
   resume () { return this.#signal('CONT') }

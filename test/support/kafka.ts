@@ -121,6 +121,9 @@ export class Kafka {
       const topic = await this.describeTopic(name).catch(() => undefined)
       return topic?.partitions.length === partitions && topic.partitions.every(({ leader }) => leader !== null)
     })
+    // That a leader is named does not say that it leads yet: one that does can tell where its partition ends. A producer
+    // that comes too early was seen to hold on to its first records for 30 s.
+    await waitFor(`${name} to be led`, () => this.endOffsets(name).then(ends => ends.length === partitions, () => false))
     return name
   }
 
