@@ -4,6 +4,7 @@ import type { Socket } from 'node:net'
 import { LogController, type FastifyError, type FastifyHttpOptions, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { HttpConfig } from './config.js'
 import { SluiceError, toProblem } from './errors.js'
+import { childLoggerFactory } from './request-log.js'
 
 /** How long a client may take over its request headers. */
 const headersTimeoutMs = 15_000
@@ -24,6 +25,7 @@ export function serverOptions (config: Pick<HttpConfig, 'bodyLimitBytes'>) {
     routerOptions: { maxParamLength },
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: requestId,
+    childLoggerFactory,
     // The errors plugin answers what arrives while closing, as a problem.
     return503OnClosing: false,
     forceCloseConnections: 'idle',
@@ -35,12 +37,16 @@ export function serverOptions (config: Pick<HttpConfig, 'bodyLimitBytes'>) {
   } satisfies FastifyHttpOptions<Server>
 }
 
+/** Tells the requests of this process from those of others, and of its earlier lives; the number behind it does the rest. */
+const processId = randomUUID().slice(0, 8)
+let requests = 0
+
 const acceptableRequestId = /^[\w.:/+=-]{1,128}$/
 
 /** The caller's own `X-Request-Id` where it is fit for a log line, else a new one. */
 function requestId (request: { headers: IncomingMessage['headers'] }): string {
   const given = request.headers['x-request-id']
-  return typeof given === 'string' && acceptableRequestId.test(given) ? given : randomUUID()
+  return typeof given === 'string' && acceptableRequestId.test(given) ? given : `${processId}-${(++requests).toString(36)}`
 }
 
 /** Errors that come up before there is a route: a bad URL, a parameter that is too long. */
