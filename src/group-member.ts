@@ -1,4 +1,5 @@
 import type { Engine, EngineState, PartitionState } from './engine/engine.js'
+import { partitionId } from './engine/partition-id.js'
 import type { PartitionEnd, Source, TopicPartition } from './engine/types.js'
 
 /** A source that was connected, with what goes along with the connection. */
@@ -132,11 +133,11 @@ export class GroupMember {
     const partitions = this.#engine?.state.partitions ?? []
     if (this.#source === null || partitions.length === 0 || this.#askingEnds) return
     const waited = performance.now() - this.#endsAskedAt
-    if (waited < ENDS_INTERVAL_MS && partitions.every(({ topic, partition }) => this.#ends.has(`${topic}/${partition}`))) return
+    if (waited < ENDS_INTERVAL_MS && partitions.every(({ topic, partition }) => this.#ends.has(partitionId(topic, partition)))) return
     this.#askingEnds = true
     this.#endsAskedAt = performance.now()
     try {
-      for (const { topic, partition, offset } of await this.#source.ends(partitions)) this.#ends.set(`${topic}/${partition}`, offset)
+      for (const { topic, partition, offset } of await this.#source.ends(partitions)) this.#ends.set(partitionId(topic, partition), offset)
     } catch {
       // The lag stays what it was; that the brokers are away is told by those who need them more.
     } finally {
@@ -145,7 +146,7 @@ export class GroupMember {
   }
 
   #lagOf ({ topic, partition, commitOffset, lastAdmitted }: PartitionState): number | null {
-    const asked = this.#ends.get(`${topic}/${partition}`) ?? -1
+    const asked = this.#ends.get(partitionId(topic, partition)) ?? -1
     // What was read since the end was last asked for moves it, too.
     const end = Math.max(asked, lastAdmitted + 1)
     if (commitOffset < 0) return asked < 0 ? null : asked

@@ -1,4 +1,5 @@
 import { OwnedPartition, type WindowLimits } from './owned-partition.js'
+import { partitionId } from './partition-id.js'
 import type { CommittedOffset, TopicPartition } from './types.js'
 
 /** How long a partition may be without room before the client is told to stop fetching it. */
@@ -33,14 +34,14 @@ export class Assignment {
   get (topic: string, partition: number): OwnedPartition | undefined {
     const found = this.#found
     if (found !== undefined && found.partition === partition && found.topic === topic) return found
-    this.#found = this.#partitions.get(idOf(topic, partition))
+    this.#found = this.#partitions.get(partitionId(topic, partition))
     return this.#found
   }
 
   /** Begins a new epoch of a partition. */
   own (committed: CommittedOffset): OwnedPartition {
     const owned = new OwnedPartition(committed, ++this.#epoch, this.#limits)
-    this.#partitions.set(idOf(owned.topic, owned.partition), owned)
+    this.#partitions.set(partitionId(owned.topic, owned.partition), owned)
     this.#found = owned
     return owned
   }
@@ -49,7 +50,7 @@ export class Assignment {
   disown (owned: OwnedPartition): void {
     owned.owned = false
     this.#found = undefined
-    const id = idOf(owned.topic, owned.partition)
+    const id = partitionId(owned.topic, owned.partition)
     if (this.#partitions.get(id) === owned) this.#partitions.delete(id)
   }
 
@@ -89,8 +90,4 @@ export class Assignment {
     }
     return { max, tightest, pause, resume }
   }
-}
-
-function idOf (topic: string, partition: number): string {
-  return `${topic}/${partition}`
 }

@@ -1,3 +1,4 @@
+import { partitionId } from './partition-id.js'
 import type { KafkaRecord } from '../record.js'
 
 /** Which records may run beside each other. */
@@ -147,7 +148,7 @@ export class Scheduler {
 
   /** Forgets the waiting records of a partition; lanes that are held stay until they are released. */
   drop (topic: string, partition: number): void {
-    const lanes = this.#partitions.get(idOf(topic, partition))
+    const lanes = this.#partitions.get(partitionId(topic, partition))
     if (lanes === undefined) return
     this.#empty(lanes.free)
     for (const [key, lane] of lanes.exclusive) {
@@ -163,7 +164,7 @@ export class Scheduler {
     lanes.first = lanes.last = null
     if (lanes.queued) this.#withdraw(lanes)
     if (lanes.exclusive.size === 0) {
-      this.#partitions.delete(idOf(topic, partition))
+      this.#partitions.delete(partitionId(topic, partition))
       this.#found = null
     }
   }
@@ -181,7 +182,7 @@ export class Scheduler {
   #lanesOf (topic: string, partition: number): PartitionLanes {
     const found = this.#found
     if (found !== null && found.number === partition && found.topic === topic) return found
-    const id = idOf(topic, partition)
+    const id = partitionId(topic, partition)
     let lanes = this.#partitions.get(id)
     if (lanes === undefined) this.#partitions.set(id, lanes = new PartitionLanes(topic, partition))
     this.#found = lanes
@@ -223,8 +224,4 @@ export class Scheduler {
     }
     lane.first = lane.last = null
   }
-}
-
-function idOf (topic: string, partition: number): string {
-  return `${topic}/${partition}`
 }

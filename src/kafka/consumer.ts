@@ -1,4 +1,5 @@
 import kafka, { type LibrdKafkaError, type Message, type TopicPartitionOffset } from '@confluentinc/kafka-javascript'
+import { partitionId } from '../engine/partition-id.js'
 import {
   CommitError, PollError,
   type Batch, type CommittedOffset, type OffsetCommit, type PartitionEnd, type RebalanceEvent, type TopicPartition
@@ -145,14 +146,14 @@ class KafkaSource implements ConnectedSource {
   assign (partitions: readonly CommittedOffset[]): void {
     const list = partitions.map(({ topic, partition, offset }) =>
       offset < 0 ? checked({ topic, partition }) : { ...checked({ topic, partition }), offset: checkedOffset(offset) })
-    for (const { topic, partition } of list) this.#owned.add(`${topic}/${partition}`)
+    for (const { topic, partition } of list) this.#owned.add(partitionId(topic, partition))
     if (this.#consumer.rebalanceProtocol() === 'COOPERATIVE') this.#consumer.incrementalAssign(list)
     else this.#consumer.assign(list)
   }
 
   unassign (partitions: readonly TopicPartition[]): void {
     const list = partitions.map(checked)
-    for (const { topic, partition } of list) this.#owned.delete(`${topic}/${partition}`)
+    for (const { topic, partition } of list) this.#owned.delete(partitionId(topic, partition))
     if (this.#consumer.rebalanceProtocol() === 'COOPERATIVE') this.#consumer.incrementalUnassign(list)
     else this.#consumer.unassign()
   }
