@@ -22,6 +22,14 @@ export interface CommittedOffset extends TopicPartition {
   readonly metadata: string
 }
 
+/** Where a partition is to be read from: an offset, a time (the first record that is not older), or one of its ends. */
+export type Position = number | { readonly timestamp: number } | 'beginning' | 'end'
+
+/** A place in a partition's log. */
+export interface PartitionOffset extends TopicPartition {
+  readonly offset: number
+}
+
 /**
  * Something that the group decided.
  *
@@ -61,6 +69,15 @@ export interface Source {
   unassign (partitions: readonly TopicPartition[]): void
   pause (partitions: readonly TopicPartition[]): void
   resume (partitions: readonly TopicPartition[]): void
+  /**
+   * Ids of topics, by name: a topic that is deleted and made again has another. Absent: there is no such topic, or the
+   * brokers do not tell ids. Needs no poll.
+   */
+  topicIds (topics: readonly string[]): Promise<ReadonlyMap<string, string>>
+  /** Turns positions into offsets; a time beyond the last record is the end. Needs no poll. */
+  offsetsAt (position: Position, partitions: readonly TopicPartition[]): Promise<PartitionOffset[]>
+  /** Moves where owned partitions are read: no poll hands out what was fetched before. Not while a poll is under way. */
+  seek (positions: readonly PartitionOffset[]): Promise<void>
   /** Resolves when the broker has acknowledged the commit. Only a running `poll` brings that about. */
   commit (offsets: readonly OffsetCommit[]): Promise<void>
   /** Leaves the group. What the group still takes back arrives as `revoked` events through `poll`. */

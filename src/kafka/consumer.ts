@@ -2,7 +2,7 @@ import kafka, { type LibrdKafkaError, type Message, type TopicPartitionOffset } 
 import { partitionId } from '../engine/partition-id.js'
 import {
   CommitError, PollError,
-  type Batch, type CommittedOffset, type OffsetCommit, type PartitionEnd, type RebalanceEvent, type TopicPartition
+  type Batch, type CommittedOffset, type OffsetCommit, type PartitionEnd, type PartitionOffset, type Position, type RebalanceEvent, type TopicPartition
 } from '../engine/types.js'
 import type { DeadLetterTarget } from '../config.js'
 import type { ConnectedSource } from '../group-member.js'
@@ -41,6 +41,7 @@ export interface ConsumerSettings {
 
 const CONNECT_TIMEOUT_MS = 10_000
 const COMMITTED_TIMEOUT_MS = 5_000
+const SEEK_TIMEOUT_MS = 5_000
 const DISCONNECT_TIMEOUT_MS = 10_000
 
 const NO_HEADERS: readonly RecordHeader[] = Object.freeze([])
@@ -164,6 +165,22 @@ class KafkaSource implements ConnectedSource {
 
   resume (partitions: readonly TopicPartition[]): void {
     if (partitions.length > 0) this.#consumer.resume(partitions.map(checked))
+  }
+
+  topicIds (topics: readonly string[]): Promise<ReadonlyMap<string, string>> {
+    return this.#admin!.topicIds(topics)
+  }
+
+  async offsetsAt (position: Position, partitions: readonly TopicPartition[]): Promise<PartitionOffset[]> {
+    const found = await this.#admin!.offsetsAt(position, partitions.map(checked), this.#isolationLevel)
+    if (found.length < partitions.length) throw new Error('the offsets of some partitions cannot be read')
+    return found
+  }
+
+  async seek (positions: readonly PartitionOffset[]): Promise<void> {
+    await Promise.all(positions.map(({ offset, ...partition }) => new Promise<void>((resolve, reject) => {
+      this.#consumer.seek({ ...checked(partition), offset: checkedOffset(offset) }, SEEK_TIMEOUT_MS, error => { error ? reject(error) : resolve() })
+    })))
   }
 
   commit (offsets: readonly OffsetCommit[]): Promise<void> {

@@ -1,6 +1,6 @@
 import assert from 'node:assert'
 import type {
-  Batch, CommittedOffset, OffsetCommit, PartitionEnd, RebalanceEvent, Source, TopicPartition
+  Batch, CommittedOffset, OffsetCommit, PartitionEnd, PartitionOffset, Position, RebalanceEvent, Source, TopicPartition
 } from '../../src/engine/types.js'
 import type { KafkaRecord } from '../../src/record.js'
 import type { FakeClock } from './fake-clock.js'
@@ -36,6 +36,10 @@ export class FakeSource implements Source {
   onPoll: (max: number) => void = () => {}
   committedFails = 0
   holdAcknowledgements = false
+  /** Ids of topics; those that are not here have none. */
+  readonly ids = new Map<string, string>()
+  topicIdsFail = 0
+  readonly seeks: PartitionOffset[] = []
   readonly paused = new Set<string>()
   readonly owned = new Set<string>()
   left = false
@@ -154,6 +158,37 @@ export class FakeSource implements Source {
 
   resume (partitions: readonly TopicPartition[]): void {
     for (const one of partitions) this.paused.delete(idOf(one))
+  }
+
+  async topicIds (topics: readonly string[]): Promise<ReadonlyMap<string, string>> {
+    if (this.topicIdsFail > 0) {
+      this.topicIdsFail--
+      throw new Error('the brokers are away')
+    }
+    return new Map(topics.flatMap(topic => this.ids.has(topic) ? [[topic, this.ids.get(topic)!]] : []))
+  }
+
+  async offsetsAt (position: Position, partitions: readonly TopicPartition[]): Promise<PartitionOffset[]> {
+    return partitions.map(partition => {
+      const { records, end } = this.#log(partition)
+      const at = position === 'beginning'
+        ? records[0]?.offset ?? end
+        : position === 'end'
+          ? end
+          : typeof position === 'number' ? position : records.find(({ timestamp }) => timestamp >= position.timestamp)?.offset ?? end
+      return { topic: partition.topic, partition: partition.partition, offset: at }
+    })
+  }
+
+  async seek (positions: readonly PartitionOffset[]): Promise<void> {
+    assert(!this.#polling, 'a seek while a poll is under way')
+    for (const one of positions) {
+      assert(this.owned.has(idOf(one)), 'seeks only what is owned')
+      this.seeks.push(one)
+      const log = this.#log(one)
+      log.position = one.offset
+      log.ended = false
+    }
   }
 
   commit (offsets: readonly OffsetCommit[]): Promise<void> {
