@@ -57,7 +57,15 @@ export class OwnedPartition {
   /** What to say with a commit of the window's commit offset: what is completed above it. */
   get metadata (): string {
     const { window } = this
-    return encodeProgress({ base: window.commitOffset, leaderEpoch: window.doneLeaderEpoch, done: window.doneAbove() })
+    return encodeProgress({
+      base: window.commitOffset,
+      leaderEpoch: window.doneLeaderEpoch,
+      done: window.doneAbove(),
+      topicId: '',
+      attempts: [],
+      starts: 0,
+      clean: false
+    })
   }
 
   /** Something of it is still under way outside the engine: a handler, or a dead letter on its way. */
