@@ -1,19 +1,24 @@
-import kafka, { type IAdminClient, type KafkaConsumer, type Producer } from '@confluentinc/kafka-javascript'
+import kafka, { type IAdminClient, type KafkaConsumer, type Producer, type TopicDescription } from '@confluentinc/kafka-javascript'
 import type { PartitionEnd, PartitionOffset, Position, TopicPartition } from '../engine/types.js'
+import { isEmbedded } from './embedded-broker.js'
 
 const { AdminClient, IsolationLevel, OffsetSpec } = kafka
 
 const REQUEST_TIMEOUT_MS = 5_000
+/** What brokers without topic ids (before 2.8) answer. */
+const NO_ID = 'AAAAAAAAAAAAAAAAAAAAAA'
 
 type IsolationName = 'read_committed' | 'read_uncommitted'
-type OffsetSpec = InstanceType<typeof OffsetSpec>
+type Spec = InstanceType<typeof OffsetSpec>
 
 /** Questions to the cluster that belong to no topic's data. Rides on a client that is connected already. */
 export class KafkaAdmin {
   readonly #admin: IAdminClient
+  readonly #tellsIds: boolean
 
-  constructor (client: KafkaConsumer | Producer) {
+  constructor (client: KafkaConsumer | Producer, bootstrapServers: unknown) {
     this.#admin = AdminClient.createFrom(client)
+    this.#tellsIds = !isEmbedded(bootstrapServers)
   }
 
   /**
@@ -36,18 +41,20 @@ export class KafkaAdmin {
     return beyond.length === 0 ? found : [...found.filter(({ offset }) => offset >= 0), ...await this.offsetsAt('end', beyond, isolationLevel)]
   }
 
-  /** Ids of topics by name; those that do not exist are left out. */
-  topicIds (topics: readonly string[]): Promise<Map<string, string>> {
-    if (topics.length === 0) return Promise.resolve(new Map())
-    return new Promise((resolve, reject) => {
+  /** Ids of topics by name; those that do not exist, or that this user may not see, are left out. */
+  async topicIds (topics: readonly string[]): Promise<Map<string, string>> {
+    // The client waits for the cluster's controller before it asks, and the embedded broker names none: 5 s, every time.
+    if (topics.length === 0 || !this.#tellsIds) return new Map()
+    const descriptions = await new Promise<TopicDescription[]>((resolve, reject) => {
       this.#admin.describeTopics([...topics], { timeout: REQUEST_TIMEOUT_MS }, (error, descriptions) => {
         if (error) reject(new Error(`the topics cannot be described: ${error.message}`))
-        else resolve(new Map(descriptions.filter(({ error }) => !error).map(({ name, topicId }) => [name, topicId.base64str])))
+        else resolve(descriptions)
       })
     })
+    return new Map(descriptions.filter(({ error }) => !error).flatMap(({ name, topicId }) => idOf(topicId, name)))
   }
 
-  #listOffsets (offset: OffsetSpec, partitions: readonly TopicPartition[], isolationLevel: IsolationName): Promise<PartitionOffset[]> {
+  #listOffsets (offset: Spec, partitions: readonly TopicPartition[], isolationLevel: IsolationName): Promise<PartitionOffset[]> {
     const list = partitions.map(({ topic, partition }) => ({ topic, partition, offset }))
     const level = isolationLevel === 'read_committed' ? IsolationLevel.READ_COMMITTED : IsolationLevel.READ_UNCOMMITTED
     return new Promise((resolve, reject) => {
@@ -64,7 +71,14 @@ export class KafkaAdmin {
   }
 }
 
-function specOf (position: Exclude<Position, number>): OffsetSpec {
+/** As Kafka's own tools show it. The driver's types promise `base64str`, its code sets `base64`, in the alphabet with + and /. */
+function idOf (uuid: object, topic: string): [string, string][] {
+  const { base64 } = uuid as { base64?: string }
+  if (base64 === undefined) throw new TypeError('the client has changed how it tells the ids of topics')
+  return base64 === NO_ID ? [] : [[topic, base64.replaceAll('+', '-').replaceAll('/', '_')]]
+}
+
+function specOf (position: Exclude<Position, number>): Spec {
   switch (position) {
     case 'beginning': return OffsetSpec.EARLIEST
     case 'end': return OffsetSpec.LATEST

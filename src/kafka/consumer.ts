@@ -1,8 +1,10 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import kafka, { type LibrdKafkaError, type Message, type TopicPartitionOffset } from '@confluentinc/kafka-javascript'
 import { partitionId } from '../engine/partition-id.js'
 import {
   CommitError, PollError,
-  type Batch, type CommittedOffset, type OffsetCommit, type PartitionEnd, type PartitionOffset, type Position, type RebalanceEvent, type TopicPartition
+  type Batch, type CommittedOffset, type OffsetCommit, type PartitionEnd, type PartitionOffset, type Position, type RebalanceEvent,
+  type TopicPartition
 } from '../engine/types.js'
 import type { DeadLetterTarget } from '../config.js'
 import type { ConnectedSource } from '../group-member.js'
@@ -42,6 +44,7 @@ export interface ConsumerSettings {
 const CONNECT_TIMEOUT_MS = 10_000
 const COMMITTED_TIMEOUT_MS = 5_000
 const SEEK_TIMEOUT_MS = 5_000
+const SEEK_AGAIN_MS = 20
 const DISCONNECT_TIMEOUT_MS = 10_000
 
 const NO_HEADERS: readonly RecordHeader[] = Object.freeze([])
@@ -104,7 +107,7 @@ class KafkaSource implements ConnectedSource {
         else resolve()
       })
     })
-    this.#admin = new KafkaAdmin(consumer)
+    this.#admin = new KafkaAdmin(consumer, client['bootstrap.servers'])
     consumer.subscribe([...topics])
   }
 
@@ -178,9 +181,10 @@ class KafkaSource implements ConnectedSource {
   }
 
   async seek (positions: readonly PartitionOffset[]): Promise<void> {
-    await Promise.all(positions.map(({ offset, ...partition }) => new Promise<void>((resolve, reject) => {
-      this.#consumer.seek({ ...checked(partition), offset: checkedOffset(offset) }, SEEK_TIMEOUT_MS, error => { error ? reject(error) : resolve() })
-    })))
+    const list = positions.map(({ offset, ...partition }) => ({ ...checked(partition), offset: checkedOffset(offset) }))
+    const foreign = list.find(({ topic, partition }) => !this.#owned.has(partitionId(topic, partition)))
+    if (foreign !== undefined) throw new Error(`${partitionId(foreign.topic, foreign.partition)} is not assigned: nothing can be sought there`)
+    await Promise.all(list.map(position => this.#seekOne(position)))
   }
 
   commit (offsets: readonly OffsetCommit[]): Promise<void> {
@@ -232,6 +236,20 @@ class KafkaSource implements ConnectedSource {
         resolve()
       })
     })
+  }
+
+  async #seekOne (position: PartitionOffset): Promise<void> {
+    const deadline = performance.now() + SEEK_TIMEOUT_MS
+    for (;;) {
+      const error = await new Promise<LibrdKafkaError | undefined>(resolve => {
+        this.#consumer.seek(position, SEEK_TIMEOUT_MS, error => resolve(error as LibrdKafkaError | undefined))
+      })
+      if (!error) return
+      // 1. A partition is assigned. 2. The client looks up where to begin. Only 3. then does it fetch: until then it has no
+      // position that could be moved.
+      if (error.code !== ERRORS.ERR__STATE || performance.now() > deadline) throw error
+      await delay(SEEK_AGAIN_MS)
+    }
   }
 
   #rebalance (error: LibrdKafkaError | undefined, partitions: readonly TopicPartition[]): void {

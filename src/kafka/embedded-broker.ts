@@ -9,6 +9,13 @@ export interface EmbeddedBroker {
   close (): Promise<void>
 }
 
+const running = new Set<unknown>()
+
+/** Whether an embedded broker of this process listens there: it cannot do everything that a real one can. */
+export function isEmbedded (bootstrapServers: unknown): boolean {
+  return running.has(bootstrapServers)
+}
+
 /**
  * Starts librdkafka's mock cluster in this process, on a free port of 127.0.0.1, with these topics (4 partitions each).
  *
@@ -25,9 +32,14 @@ export async function startEmbeddedBroker ({ topics }: { topics: readonly string
   })
 
   const { brokers } = await connect(host, startTimeoutMs)
+  const bootstrapServers = brokers.map(({ host, port }) => `${host}:${port}`).join(',')
+  running.add(bootstrapServers)
   const broker: EmbeddedBroker = {
-    bootstrapServers: brokers.map(({ host, port }) => `${host}:${port}`).join(','),
-    close: () => disconnect(host)
+    bootstrapServers,
+    close () {
+      running.delete(bootstrapServers)
+      return disconnect(host)
+    }
   }
   try {
     for (const topic of topics) await requestTopic(host, topic, startTimeoutMs)
