@@ -2,6 +2,7 @@ import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { systemClock } from '../src/clock.js'
 import { ConfigError, type ClientProperties, type ConsumerConfig, type DeadLetterTarget } from '../src/config.js'
+import { Controlled, type ConsumerControls } from '../src/consumer-controls.js'
 import { createObserver } from '../src/consumer-observer.js'
 import { deadLetterRecord } from '../src/engine/dead-letter.js'
 import { Engine } from '../src/engine/engine.js'
@@ -10,6 +11,8 @@ import { GroupMember, type ConnectedSource, type GroupMemberState } from '../src
 import { createHandler } from '../src/handlers/index.js'
 import { connectSource, subscriptionProblem } from '../src/kafka/consumer.js'
 import type { Metrics } from '../src/metrics.js'
+import type { KafkaRecord } from '../src/record.js'
+import { deferralOf, originalOf, retryRecord } from '../src/retry-topic.js'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -27,6 +30,8 @@ export interface Consumer {
   stalled (afterMs: number): boolean
   /** The topic that a record of `topic` goes to when its attempts are used up, `null` with dead letters off. */
   deadLetterTopicOf (topic: string): string | null
+  /** What may be done to it while it runs. */
+  readonly controls: ConsumerControls
 }
 
 export interface ConsumerPluginOptions {
@@ -44,6 +49,9 @@ export interface ConsumerPluginOptions {
   readonly connect?: () => Promise<ConnectedSource>
 }
 
+/** A handler may ask for a day; nothing of the retry topic waits longer, whatever its headers say. */
+const RETRY_WAIT_MAX_MS = 24 * 60 * 60 * 1000
+
 /** Runs the consumer from when the process is ready until it closes: then it drains, commits and leaves its group. */
 export default fp<ConsumerPluginOptions>(async (app, options) => {
   const { config } = options
@@ -55,21 +63,37 @@ export default fp<ConsumerPluginOptions>(async (app, options) => {
   if (impossible !== null) throw new ConfigError(impossible)
   const log = app.log.child({ group: config.groupId })
   // A module that cannot be used stops the start, before anything is fetched.
-  const handler = options.handler ?? await createHandler(config.handler, { log, producer: app.producer })
+  const handle = options.handler ?? await createHandler(config.handler, { log, producer: app.producer })
   const deadLetterTopicOf = (topic: string) => deadLetterTopic(config.deadLetterTopic, topic)
   const observer = createObserver(log, app.metrics.consumer)
+  const { groupId, retryTopic } = config
+  const original = (record: KafkaRecord) => record.topic === retryTopic?.name ? originalOf(record) : record
   const sink: Sink = async letter => {
-    await app.producer.send(deadLetterRecord(letter, {
-      topic: deadLetterTopicOf(letter.record.topic)!,
-      groupId: config.groupId,
-      maxBytes: options.messageMaxBytes,
-      nowMs: Date.now()
-    }))
+    const nowMs = Date.now()
+    const record = original(letter.record)
+    await app.producer.send(letter.retryInMs != null
+      ? retryRecord({ ...letter, record }, retryTopic!.name, groupId, nowMs)
+      : deadLetterRecord({ ...letter, record },
+        { topic: deadLetterTopicOf(record.topic)!, groupId, maxBytes: options.messageMaxBytes, nowMs }))
   }
 
-  const member = new GroupMember({
-    connect: options.connect ?? (() => connectSource({ ...config, client: { ...options.client, ...config.client } })),
-    createEngine: source => new Engine(engineOptions(config), { source, handler, sink, clock: systemClock, observer }),
+  // A handler sees the record that it was, wherever it comes from.
+  const handler: Handler = retryTopic === null ? handle : (record, attempt) => handle(original(record), attempt)
+  const ports = {
+    handler,
+    sink,
+    clock: systemClock,
+    observer,
+    ...(retryTopic !== null && {
+      deferralOf: (record: KafkaRecord) => record.topic === retryTopic.name ? deferralOf(record, Date.now(), RETRY_WAIT_MAX_MS) : null
+    })
+  }
+  const topics = retryTopic === null ? config.topics : [...config.topics, retryTopic.name]
+  const controls = new Controlled(config.maxInFlight, () => member.engine)
+  const member: GroupMember = new GroupMember({
+    connect: options.connect ?? (() => connectSource({ ...config, topics, client: { ...options.client, ...config.client } })),
+    createEngine: source => new Engine(
+      { ...engineOptions(config), maxInFlight: controls.limit }, { ...ports, source, suspensions: controls.suspensions }),
     onRestart: (err, delayMs) => {
       app.metrics.consumer.restarts.inc()
       log.error({ err, delayMs }, 'the consumer failed; making it anew')
@@ -92,12 +116,14 @@ export default fp<ConsumerPluginOptions>(async (app, options) => {
       const { phase, lastTurnAt } = member.state
       return phase !== 'connecting' && phase !== 'stopped' && systemClock.now() - lastTurnAt > afterMs
     },
-    deadLetterTopicOf
+    deadLetterTopicOf,
+    controls
   })
   setLimits(app.metrics.consumer, config)
   app.metrics.onScrape(() => {
     observer.flush()
     setGauges(app.metrics.consumer, member.state)
+    app.metrics.consumer.inFlightLimit.set(controls.limit)
   })
 
   app.addHook('onReady', async () => member.start())
@@ -127,7 +153,11 @@ async function isMissing (app: FastifyInstance, topic: string): Promise<boolean>
 
 function engineOptions (config: ConsumerConfig) {
   const { deadLetterTopic } = config
-  return { ...config, exhausted: deadLetterTopic.kind === 'off' ? deadLetterTopic.then : 'dead-letter' as const }
+  return {
+    ...config,
+    exhausted: deadLetterTopic.kind === 'off' ? deadLetterTopic.then : 'dead-letter' as const,
+    deferAfterMs: config.retryTopic?.afterMs ?? null
+  }
 }
 
 function deadLetterTopic (target: DeadLetterTarget, topic: string): string | null {
@@ -139,7 +169,6 @@ function deadLetterTopic (target: DeadLetterTarget, topic: string): string | nul
 }
 
 function setLimits (metrics: Metrics['consumer'], config: ConsumerConfig): void {
-  metrics.inFlightLimit.set(config.maxInFlight)
   metrics.windowLimitRecords.set(config.windowMaxRecords)
   metrics.windowLimitBytes.set(config.windowMaxBytes)
 }
@@ -149,15 +178,17 @@ function setGauges (metrics: Metrics['consumer'], state: GroupMemberState): void
   metrics.up.set(state.phase === 'running' ? 1 : 0)
   metrics.assigned.set(state.partitions.length)
   metrics.inFlightTotal.set(state.inFlight)
+  metrics.breakerOpen.set(state.breaker === 'closed' ? 0 : 1)
   metrics.waiting.set(state.waiting)
   metrics.retrying.set(state.retrying)
   metrics.blocked.set(state.blocked)
   metrics.abandoned.set(state.abandoned)
   const {
-    inFlight, windowRecords, windowSpan, windowBytes, commitOffset, committedOffset, lag, paused
+    inFlight, windowRecords, windowSpan, windowBytes, commitOffset, committedOffset, lag, paused, suspended
   } = metrics
   // A partition that was given up must not go on showing its last lag.
-  for (const gauge of [inFlight, windowRecords, windowSpan, windowBytes, commitOffset, committedOffset, lag, paused]) gauge.reset()
+  const gauges = [inFlight, windowRecords, windowSpan, windowBytes, commitOffset, committedOffset, lag, paused, suspended]
+  for (const gauge of gauges) gauge.reset()
   for (const { topic, partition, ...of } of state.partitions) {
     const labels = { topic, partition }
     inFlight.set(labels, of.inFlight)
@@ -168,6 +199,7 @@ function setGauges (metrics: Metrics['consumer'], state: GroupMemberState): void
     if (of.committedOffset >= 0) committedOffset.set(labels, of.committedOffset)
     if (of.lag !== null) lag.set(labels, of.lag)
     paused.set(labels, of.paused ? 1 : 0)
+    suspended.set(labels, of.suspended ? 1 : 0)
   }
 }
 

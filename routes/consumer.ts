@@ -12,7 +12,8 @@ const partitionSchema = Type.Object({
   commitOffset: Type.Integer({ description: 'Everything below it is completed. −1: not known yet.' }),
   committedOffset: Type.Integer({ description: 'The commit offset that the broker last acknowledged. −1: none.' }),
   lastAdmitted: Type.Integer({ description: 'The highest offset read. −1: none.' }),
-  paused: Type.Boolean({ description: 'Fetching is paused.' }),
+  paused: Type.Boolean({ description: 'Fetching is paused, for want of room or by an operator.' }),
+  suspended: Type.Boolean({ description: 'An operator has paused it: nothing of it is fetched or started.' }),
   lag: Type.Union([Type.Integer(), Type.Null()], { description: 'From the commit offset to the end that can be read. `null`: not known yet.' })
 }, { title: 'PartitionStatus' })
 
@@ -24,6 +25,10 @@ const consumerSchema = Type.Object({
   deadLettering: Type.Integer({ description: 'Dead letters on their way.' }),
   abandoned: Type.Integer({ description: 'Handlers that ignored their time limit and still run.' }),
   blocked: Type.Integer({ description: 'Failed records that hold their keys because dead letters are off.' }),
+  limit: Type.Integer({ description: 'Handlers that may be in flight at once.' }),
+  breaker: Type.String({
+    description: '`closed`; `open`: handling is paused, because hardly anything succeeds; `probing`: one record at a time is tried.'
+  }),
   problems: Type.Array(Type.String(), { description: 'What keeps it from doing its work. Empty when all is well.' }),
   partitions: Type.Array(partitionSchema)
 }, { title: 'Consumer' })
@@ -50,6 +55,8 @@ const schema = {
                 deadLettering: 0,
                 abandoned: 0,
                 blocked: 0,
+                limit: 50,
+                breaker: 'closed',
                 problems: [],
                 partitions: [{
                   topic: 'orders',
@@ -62,6 +69,7 @@ const schema = {
                   committedOffset: 4700,
                   lastAdmitted: 4713,
                   paused: false,
+                  suspended: false,
                   lag: 3
                 }]
               }

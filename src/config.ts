@@ -23,6 +23,7 @@ const EMBEDDED_GROUP = 'sluice'
 const EMBEDDED_TOPIC = 'sluice-demo'
 const DEAD_LETTER_SUFFIX = '.dlq'
 const TOPIC_LENGTH_MAX = 249
+const BREAKER_PROBE_MAX_MS = 30_000
 
 /**
  * Reads the environment, `.env` and the properties file, in this order of precedence, into one frozen Config.
@@ -78,6 +79,7 @@ function checkCombinations (values: Environment, nameOf: NameOf): void {
   atLeast('KAFKA_QUEUE_MAX_BYTES', 'KAFKA_MESSAGE_MAX_BYTES')
   atLeast('KAFKA_MAX_POLL_INTERVAL_MS', 'KAFKA_SESSION_TIMEOUT_MS')
   atLeast('KAFKA_RETRY_BACKOFF_MAX_MS', 'KAFKA_RETRY_BACKOFF_MS')
+  atLeast('KAFKA_WINDOW_TOTAL_MAX_BYTES', 'KAFKA_WINDOW_MAX_BYTES')
   if (values.KAFKA_DELIVERY_TIMEOUT_MS <= values.KAFKA_LINGER_MS) {
     throw new ConfigError(`${nameOf('KAFKA_DELIVERY_TIMEOUT_MS')} must be greater than ${nameOf('KAFKA_LINGER_MS')} (${values.KAFKA_LINGER_MS}), got '${values.KAFKA_DELIVERY_TIMEOUT_MS}'`)
   }
@@ -168,6 +170,8 @@ function consumerConfig (
     order: values.KAFKA_ORDER,
     windowMaxRecords: values.KAFKA_WINDOW_MAX_RECORDS,
     windowMaxBytes: values.KAFKA_WINDOW_MAX_BYTES,
+    windowTotalMaxBytes: values.KAFKA_WINDOW_TOTAL_MAX_BYTES,
+    diversionMaxPerMinute: laterMayPass(values) && deadLetterTopic.kind !== 'off' ? values.KAFKA_DIVERSION_MAX_PER_MINUTE : 0,
     drainTimeoutMs: values.KAFKA_DRAIN_TIMEOUT_MS,
     handler,
     handlerTimeoutMs: values.KAFKA_HANDLER_TIMEOUT_MS,
@@ -178,8 +182,33 @@ function consumerConfig (
       backoffMs: values.KAFKA_RETRY_BACKOFF_MS,
       backoffMaxMs: values.KAFKA_RETRY_BACKOFF_MAX_MS
     },
-    deadLetterTopic
+    deadLetterTopic,
+    retryTopic: retryTopic(values, topics, deadLetterTopic),
+    breaker: {
+      failureShare: values.KAFKA_BREAKER_FAILURE_SHARE,
+      records: values.KAFKA_BREAKER_RECORDS,
+      probeMs: values.KAFKA_BREAKER_PROBE_MS,
+      probeMaxMs: Math.max(values.KAFKA_BREAKER_PROBE_MS, BREAKER_PROBE_MAX_MS)
+    }
   }
+}
+
+/** Whether later records of a key may pass an earlier one that failed. */
+function laterMayPass ({ KAFKA_ORDER: order, KAFKA_RETRY_ORDER: retryOrder }: Environment): boolean {
+  return order === 'unordered' || retryOrder === 'loose'
+}
+
+function retryTopic (values: Environment, topics: readonly string[], deadLetterTopic: DeadLetterTarget): ConsumerConfig['retryTopic'] {
+  const name = values.KAFKA_RETRY_TOPIC
+  if (name === undefined) return null
+  if (!laterMayPass(values)) {
+    throw new ConfigError(`KAFKA_RETRY_TOPIC lets later records pass one that failed, which KAFKA_ORDER=${values.KAFKA_ORDER} rules out: set KAFKA_RETRY_ORDER=loose to allow it, or leave KAFKA_RETRY_TOPIC out`)
+  }
+  if (topics.includes(name)) throw new ConfigError(`KAFKA_RETRY_TOPIC must not be among KAFKA_TOPIC, got ${quoted(name)}: it is consumed anyway`)
+  if (deadLetterTopic.kind === 'topic' && deadLetterTopic.name === name) {
+    throw new ConfigError(`KAFKA_RETRY_TOPIC and KAFKA_DEAD_LETTER_TOPIC must differ, got ${quoted(name)} for both`)
+  }
+  return { name, afterMs: values.KAFKA_RETRY_TOPIC_AFTER_MS }
 }
 
 function deadLetterTarget (values: Environment, topics: readonly string[]): DeadLetterTarget {

@@ -49,6 +49,11 @@ export function createObserver (log: FastifyBaseLogger, metrics: Metrics['consum
           metrics.retries.inc({ topic: record.topic })
           log.warn({ ...fields, delayMs: Math.round(delayMs ?? 0) }, 'record failed; retrying')
           break
+        case 'defer':
+          metrics.retries.inc({ topic: record.topic })
+          log.warn({ ...fields, delayMs: Math.round(delayMs ?? 0) }, 'record failed; sending it to the retry topic')
+          break
+        case 'drop': log.warn(fields, 'record dropped, because its handler asked for that'); break
         case 'dead-letter': log.error(fields, 'record failed for good; sending it to the dead-letter topic'); break
         case 'block': log.error(fields, 'record failed for good; it holds its key, because dead letters are off'); break
         case 'skip': log.error(fields, 'record failed for good; skipped'); break
@@ -88,6 +93,29 @@ export function createObserver (log: FastifyBaseLogger, metrics: Metrics['consum
       metrics.unexpected.inc({ topic: record.topic, what })
       log[what === 'rewound' ? 'error' : 'warn'](place(record), EXPLAINED[what])
     },
+    diverted (record) {
+      metrics.diverted.inc({ topic: record.topic })
+      log.error(place(record), 'record holds up its partition; it is told to end, and sent off as it is')
+    },
+    breakerMoved (state, reason) {
+      if (state === 'open' && reason !== null) {
+        metrics.breakerOpened.inc()
+        log.error({ reason }, 'hardly anything succeeds; handling is paused')
+      } else {
+        log.info({ state }, state === 'closed' ? 'a record succeeded; handling goes on' : 'trying one record')
+      }
+    },
+    topicMadeAnew (topic, partitions) {
+      metrics.topicsMadeAnew.inc({ topic })
+      log.error({ topic, partitions }, 'the topic was deleted and made again; reading it from its beginning')
+    },
+    suspected ({ topic, partition }, starts) {
+      metrics.suspected.inc({ topic })
+      log.error({ topic, partition, starts }, 'owners of this partition keep ending at the same place; its records are started one by one, and their attempts counted')
+    },
+    sought (positions) {
+      log.warn({ positions }, 'reading goes on elsewhere, as somebody asked for')
+    },
     pausedOrResumed (what, partitions) {
       log.debug({ partitions: partitions.map(({ topic, partition }) => `${topic}/${partition}`) }, what === 'paused' ? 'fetching paused' : 'fetching resumed')
     },
@@ -102,7 +130,7 @@ function newTally (topic: string, { handlerDuration }: Metrics['consumer']): Tal
   return {
     duration: handlerDuration.labels(topic),
     attempts: { ok: 0, failed: 0, 'timed-out': 0, abandoned: 0 },
-    completed: { handled: 0, 'dead-lettered': 0, skipped: 0 }
+    completed: { handled: 0, 'dead-lettered': 0, skipped: 0, deferred: 0 }
   }
 }
 

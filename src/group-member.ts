@@ -72,6 +72,9 @@ export class GroupMember {
     await this.#running
   }
 
+  /** The one that runs now, `null` between two connections. */
+  get engine (): Engine | null { return this.#engine }
+
   get state (): GroupMemberState {
     const engine = this.#engine?.state
     if (engine === undefined) {
@@ -167,5 +170,5 @@ export class GroupMember {
 }
 
 const NOT_RUNNING = {
-  partitions: [], inFlight: 0, waiting: 0, retrying: 0, deadLettering: 0, abandoned: 0, blocked: 0, lastTurnAt: 0
+  partitions: [], inFlight: 0, waiting: 0, retrying: 0, deadLettering: 0, abandoned: 0, blocked: 0, limit: 0, breaker: 'closed', lastTurnAt: 0
 } as const satisfies Omit<GroupMemberState, 'phase' | 'problems'>

@@ -41,6 +41,12 @@ export function createMetrics (registry: Registry) {
       blocked: gauge('sluice_consumer_blocked_records', 'Failed records that hold their keys because dead letters are off'),
       abandoned: gauge('sluice_consumer_abandoned_handlers', 'Handlers that ignored their time limit and still run'),
       assigned: gauge('sluice_consumer_assigned_partitions', 'Partitions that this member owns'),
+      breakerOpen: gauge('sluice_consumer_breaker_open', '1 while handling is paused because hardly anything succeeds, else 0'),
+      breakerOpened: counter('sluice_consumer_breaker_opened_total', 'Times that handling was paused because hardly anything succeeded'),
+      diverted: counter('sluice_consumer_diverted_records_total', 'Records cancelled because they held up their partition', ['topic']),
+      topicsMadeAnew: counter('sluice_consumer_topics_made_anew_total', 'Topics found to be deleted and made again', ['topic']),
+      suspected: counter('sluice_consumer_suspected_partitions_total',
+        'Partitions begun with care, because their owners kept ending at the same place', ['topic']),
       up: gauge('sluice_consumer_up', '1 while the consumer runs as a member of its group, else 0'),
 
       inFlight: gauge('sluice_consumer_in_flight_records', 'Handlers running now', PARTITION),
@@ -51,8 +57,9 @@ export function createMetrics (registry: Registry) {
       committedOffset: gauge('sluice_consumer_committed_offset', 'The commit offset that the broker last acknowledged', PARTITION),
       lag: gauge('sluice_consumer_lag_records', 'From the commit offset to the end that this isolation level can read', PARTITION),
       paused: gauge('sluice_consumer_paused', '1 while fetching is paused, else 0', PARTITION),
+      suspended: gauge('sluice_consumer_suspended', '1 while an operator has paused the partition, else 0', PARTITION),
 
-      completed: counter('sluice_consumer_records_completed_total', 'Records completed: handled, dead-lettered or skipped', ['topic', 'outcome']),
+      completed: counter('sluice_consumer_records_completed_total', 'Records completed: handled, dead-lettered, skipped, or deferred to the retry topic', ['topic', 'outcome']),
       completedBefore: counter('sluice_consumer_records_completed_before_total', 'Records that a predecessor had completed: not handled again', ['topic']),
       attempts: counter('sluice_consumer_attempts_total', 'Attempts that ended: ok, failed, timed-out, abandoned', ['topic', 'outcome']),
       retries: counter('sluice_consumer_retries_total', 'Failed attempts that are tried again', ['topic']),

@@ -65,6 +65,10 @@ t.test('an empty environment tries things out on loopback with an embedded broke
         order: 'key',
         windowMaxRecords: 10_000,
         windowMaxBytes: 16_777_216,
+        windowTotalMaxBytes: 268_435_456,
+        diversionMaxPerMinute: 0,
+        retryTopic: null,
+        breaker: { failureShare: 0.8, records: 20, probeMs: 1000, probeMaxMs: 30_000 },
         drainTimeoutMs: 20_000,
         handler: 'log',
         handlerTimeoutMs: 60_000,
@@ -113,6 +117,8 @@ t.test('every variable reaches the place that it configures', async t => {
     KAFKA_ORDER: 'partition',
     KAFKA_WINDOW_MAX_RECORDS: '11',
     KAFKA_WINDOW_MAX_BYTES: '12',
+    KAFKA_WINDOW_TOTAL_MAX_BYTES: '19',
+    KAFKA_DIVERSION_MAX_PER_MINUTE: '20',
     KAFKA_DRAIN_TIMEOUT_MS: '3500',
     KAFKA_HANDLER: 'handler.mjs',
     KAFKA_HANDLER_TIMEOUT_MS: '13',
@@ -122,7 +128,13 @@ t.test('every variable reaches the place that it configures', async t => {
     KAFKA_RETRY_BACKOFF_MS: '17',
     KAFKA_RETRY_BACKOFF_MAX_MS: '18',
     KAFKA_DEAD_LETTER_TOPIC: 'off',
-    KAFKA_DEAD_LETTER_OFF_ACTION: 'skip'
+    KAFKA_DEAD_LETTER_OFF_ACTION: 'skip',
+    KAFKA_RETRY_TOPIC: 'later',
+    KAFKA_RETRY_TOPIC_AFTER_MS: '21',
+    KAFKA_RETRY_ORDER: 'loose',
+    KAFKA_BREAKER_FAILURE_SHARE: '0.5',
+    KAFKA_BREAKER_RECORDS: '22',
+    KAFKA_BREAKER_PROBE_MS: '23'
   }, { cwd: dir })
   t.same(warnings, [])
   t.same(config, {
@@ -167,13 +179,18 @@ t.test('every variable reaches the place that it configures', async t => {
       order: 'partition',
       windowMaxRecords: 11,
       windowMaxBytes: 12,
+      windowTotalMaxBytes: 19,
+      // There is nowhere to divert to.
+      diversionMaxPerMinute: 0,
       drainTimeoutMs: 3500,
       handler: resolve(dir, 'handler.mjs'),
       handlerTimeoutMs: 13,
       handlerGraceMs: 14,
       maxAbandoned: 15,
       retry: { maxAttempts: 16, backoffMs: 17, backoffMaxMs: 18 },
-      deadLetterTopic: { kind: 'off', then: 'skip' }
+      deadLetterTopic: { kind: 'off', then: 'skip' },
+      retryTopic: { name: 'later', afterMs: 21 },
+      breaker: { failureShare: 0.5, records: 22, probeMs: 23, probeMaxMs: 30_000 }
     }
   })
 })
@@ -188,6 +205,8 @@ t.test('every number is accepted at its limits and refused one step beyond', asy
     KAFKA_SESSION_TIMEOUT_MS: { KAFKA_MAX_POLL_INTERVAL_MS: '3600000' },
     KAFKA_MAX_POLL_INTERVAL_MS: { KAFKA_SESSION_TIMEOUT_MS: '1000', KAFKA_DRAIN_TIMEOUT_MS: '0' },
     KAFKA_DRAIN_TIMEOUT_MS: { KAFKA_MAX_POLL_INTERVAL_MS: '86400000' },
+    KAFKA_WINDOW_MAX_BYTES: { KAFKA_WINDOW_TOTAL_MAX_BYTES: '68719476736' },
+    KAFKA_WINDOW_TOTAL_MAX_BYTES: { KAFKA_WINDOW_MAX_BYTES: '1' },
     KAFKA_RETRY_BACKOFF_MS: { KAFKA_RETRY_BACKOFF_MAX_MS: '3600000' },
     KAFKA_RETRY_BACKOFF_MAX_MS: { KAFKA_RETRY_BACKOFF_MS: '0' }
   }

@@ -16,6 +16,8 @@ const running: EngineState = {
   deadLettering: 0,
   abandoned: 0,
   blocked: 0,
+  limit: 50,
+  breaker: 'closed',
   problems: [],
   lastTurnAt: 0
 }
@@ -30,7 +32,7 @@ function deferred<T> (): Deferred<T> {
 
 function partition (fields: Partial<PartitionState>): PartitionState {
   const nothing = { inFlight: 0, windowRecords: 0, windowSpan: 0, windowBytes: 0, commitOffset: -1, committedOffset: -1, lastAdmitted: -1 }
-  return { ...P0, ...nothing, paused: false, ...fields }
+  return { ...P0, ...nothing, paused: false, suspended: false, ...fields }
 }
 
 /** An engine that runs until the test lets it end. */

@@ -144,6 +144,15 @@ const consumer = {
   KAFKA_WINDOW_MAX_BYTES: Type.Integer({
     description: 'Their bytes, as long as they are not completed', default: 16_777_216, minimum: 1, maximum: 1_073_741_824
   }),
+  KAFKA_WINDOW_TOTAL_MAX_BYTES: Type.Integer({
+    description: 'Bytes of all partitions together; at least `KAFKA_WINDOW_MAX_BYTES`', default: 268_435_456, minimum: 1, maximum: 68_719_476_736
+  }),
+  KAFKA_DIVERSION_MAX_PER_MINUTE: Type.Integer({
+    description: 'Stuck records a minute that may be cancelled and dead-lettered because the window behind them is nearly full and nearly all done; 0: none. With `KAFKA_ORDER=unordered` or `KAFKA_RETRY_ORDER=loose`, and not with dead letters off',
+    default: 10,
+    minimum: 0,
+    maximum: 10_000
+  }),
   KAFKA_DRAIN_TIMEOUT_MS: milliseconds(
     'How long records in flight may take to finish on a shutdown or a rebalance; at most half of `KAFKA_MAX_POLL_INTERVAL_MS`, and less than `SHUTDOWN_TIMEOUT_MS`',
     20_000, 0, DAY_MS / 2),
@@ -156,6 +165,24 @@ const consumer = {
   KAFKA_RETRY_MAX_ATTEMPTS: Type.Integer({ description: 'Attempts altogether; 1 tries nothing again', default: 5, minimum: 1, maximum: 1000 }),
   KAFKA_RETRY_BACKOFF_MS: milliseconds('Wait before the second attempt; it doubles from there, with jitter', 200, 0, 3_600_000),
   KAFKA_RETRY_BACKOFF_MAX_MS: milliseconds('Longest such wait; at least `KAFKA_RETRY_BACKOFF_MS`', 30_000, 0, 3_600_000),
+  KAFKA_RETRY_TOPIC: Type.Optional(Type.String({
+    description: 'Topic of this group\'s own through which records go that wait long for their next attempt, so that they do not hold up their partition',
+    whenUnset: 'none: they wait in place',
+    pattern: writtenTopicPattern,
+    wants: writtenTopicWants
+  })),
+  KAFKA_RETRY_TOPIC_AFTER_MS: milliseconds('Waits of at least this go through `KAFKA_RETRY_TOPIC`', 10_000),
+  KAFKA_RETRY_ORDER: oneOf(
+    '`strict` keeps `KAFKA_ORDER` through retries; `loose` promises the order of first attempts only, and allows retry topics and diversion',
+    'strict', ['strict', 'loose']),
+  KAFKA_BREAKER_FAILURE_SHARE: Type.Number({
+    description: 'Share of the last records that failed with errors worth a retry, at which handling pauses and one record is tried from time to time; 0: never',
+    default: 0.8,
+    minimum: 0,
+    maximum: 1
+  }),
+  KAFKA_BREAKER_RECORDS: Type.Integer({ description: 'How many different records that looks at', default: 20, minimum: 2, maximum: 1000 }),
+  KAFKA_BREAKER_PROBE_MS: milliseconds('Wait before the first such try; it doubles, up to 30 s', 1000),
   KAFKA_DEAD_LETTER_TOPIC: Type.Optional(Type.String({
     description: 'Where a record goes that used up its attempts: one topic for all, or `off`',
     whenUnset: '`<topic>.dlq`',

@@ -67,6 +67,10 @@ export interface ConsumerConfig {
   readonly windowMaxRecords: number
   /** Per partition. */
   readonly windowMaxBytes: number
+  /** Of all partitions together. */
+  readonly windowTotalMaxBytes: number
+  /** 0 where the order does not allow it, or there is nowhere to send them. */
+  readonly diversionMaxPerMinute: number
   readonly drainTimeoutMs: number
   /** `log`, or the absolute path of a module. */
   readonly handler: string
@@ -80,6 +84,15 @@ export interface ConsumerConfig {
     readonly backoffMaxMs: number
   }
   readonly deadLetterTopic: DeadLetterTarget
+  /** `null`: whatever waits for its next attempt waits in place. */
+  readonly retryTopic: { readonly name: string, readonly afterMs: number } | null
+  readonly breaker: {
+    /** 0: it never opens. */
+    readonly failureShare: number
+    readonly records: number
+    readonly probeMs: number
+    readonly probeMaxMs: number
+  }
 }
 
 /**

@@ -18,14 +18,24 @@ export interface FetchBudget {
 /** The partitions that this member owns, and how much room their windows have. */
 export class Assignment {
   readonly #limits: WindowLimits
+  readonly #maxBytes: number
   readonly #partitions = new Map<string, OwnedPartition>()
   // Records come in runs of one partition, so the last one found is mostly the next one asked for.
   #found: OwnedPartition | undefined
   #epoch = 0
+  /** Bytes admitted and not completed, of all partitions. */
+  bytes = 0
+  // All windows together were full, and something was paused for it: half of it is to be free before that is resumed.
+  #untilHalf = false
 
-  constructor (limits: WindowLimits) {
+  /** @param maxBytes of all windows together */
+  constructor (limits: WindowLimits, maxBytes: number) {
     this.#limits = limits
+    this.#maxBytes = maxBytes
   }
+
+  /** All windows together hold as much as they may. One batch may overshoot. */
+  get full (): boolean { return this.bytes >= this.#maxBytes }
 
   get size (): number { return this.#partitions.size }
 
@@ -46,8 +56,16 @@ export class Assignment {
     return owned
   }
 
+  /** Begins a new epoch of a partition that stays owned, at another place of its log: −1 where the next record decides. */
+  anew (before: OwnedPartition, offset: number): OwnedPartition {
+    const { topic, partition, paused, suspended, topicId, committedOffset, committedMetadata } = before
+    // What the broker has been told last is not what holds now, so it is told again.
+    return Object.assign(this.own({ topic, partition, offset, metadata: '' }), { paused, suspended, topicId, committedOffset, committedMetadata })
+  }
+
   /** Ends the epoch of a partition. */
   disown (owned: OwnedPartition): void {
+    if (owned.owned) this.bytes -= owned.bytes
     owned.owned = false
     this.#found = undefined
     const id = partitionId(owned.topic, owned.partition)
@@ -69,18 +87,21 @@ export class Assignment {
     let tightest: OwnedPartition | null = null
     const pause: OwnedPartition[] = []
     const resume: OwnedPartition[] = []
+    const { full } = this
+    if (this.bytes <= this.#maxBytes / 2) this.#untilHalf = false
     for (const owned of this.#partitions.values()) {
-      if (owned.draining) continue
+      if (owned.draining || owned.suspended) continue
       if (owned.paused) {
-        if (!owned.drainedToHalf) continue
+        if (!owned.drainedToHalf || full || this.#untilHalf) continue
         // It is fetched from this very turn on, so its room counts already.
         resume.push(owned)
       }
-      const room = owned.room
+      const room = full ? 0 : owned.room
       if (room > 0) owned.fullSince = null
       else if (owned.fullSince === null) owned.fullSince = now
       else if (now - owned.fullSince >= FULL_BEFORE_PAUSE_MS) {
         pause.push(owned)
+        this.#untilHalf ||= full
         continue
       }
       if (room < max) {

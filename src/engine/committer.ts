@@ -1,4 +1,5 @@
 import type { OwnedPartition } from './owned-partition.js'
+import type { AttemptLog } from './runner.js'
 import type { OffsetCommit } from './types.js'
 
 /** When completed work is committed: whichever comes first. */
@@ -23,12 +24,16 @@ export interface PendingCommit {
  * Decides when to commit and what. One commit is under way at a time; a failed one stays due until a later one
  * succeeds, even when no more records come. It does not commit: the engine does, and reports back.
  */
-export class Committer {
+export class Committer implements AttemptLog {
   readonly #policy: CommitPolicy
   #completed = 0
   #changed = false
   #failed = false
   #pending = false
+  // Somebody waits for what the next commit says.
+  #urgent = false
+  #begun = 0
+  #settled = 0
   #notBefore = 0
   #lastAt: number
 
@@ -46,15 +51,21 @@ export class Committer {
   /** A commit offset moved though nothing was handled: past markers at an end, or past what a predecessor had completed. */
   moved (): void { this.#changed = true }
 
-  /** True while a commit waits for its acknowledgement. */
-  get pending (): boolean { return this.#pending }
+  /** Something is to be said soon: attempts have changed, and the next of them waits for that. */
+  note (): number {
+    this.#changed = true
+    this.#urgent = true
+    return this.#begun + 1
+  }
+
+  get settled (): number { return this.#settled }
 
   due (now: number): boolean {
     if (this.#pending) return false
     if (this.#failed) return now >= this.#notBefore
     const waited = now - this.#lastAt
     if (!this.#changed || waited < APART_MS) return false
-    return this.#completed >= this.#policy.maxRecords || waited >= this.#policy.intervalMs
+    return this.#urgent || this.#completed >= this.#policy.maxRecords || waited >= this.#policy.intervalMs
   }
 
   /**
@@ -76,7 +87,12 @@ export class Committer {
     this.#completed = 0
     this.#changed = false
     this.#failed = false
-    if (offsets.length === 0) return null
+    this.#urgent = false
+    this.#begun++
+    if (offsets.length === 0) {
+      this.#settled = this.#begun
+      return null
+    }
     this.#pending = true
     return { offsets, partitions: speaksOf }
   }
@@ -84,6 +100,7 @@ export class Committer {
   /** The broker has acknowledged it. */
   succeeded (commit: PendingCommit, now: number): void {
     this.#pending = false
+    this.#settled = this.#begun
     this.#lastAt = now
     commit.partitions.forEach((owned, index) => {
       owned.committedOffset = commit.offsets[index].offset
@@ -93,6 +110,8 @@ export class Committer {
 
   failed (now: number): void {
     this.#pending = false
+    // What waited for it to be written down goes on all the same: an attempt counted too few is better than none made.
+    this.#settled = this.#begun
     this.#failed = true
     this.#notBefore = now + RETRY_MS
   }

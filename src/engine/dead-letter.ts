@@ -48,21 +48,29 @@ export function deadLetterRecord (letter: DeadLetter, options: DeadLetterOptions
   return build(letter, options, ERROR_MESSAGE_SHORT_CHARACTERS, false)
 }
 
-function build (letter: DeadLetter, options: DeadLetterOptions, messageMax: number, withValue: boolean): OutgoingRecord {
-  const { record, attempts, error } = letter
-  const headers: { name: string, value: Buffer | string }[] = [...record.headers]
+/** Headers that say where a record was, how often it was tried, and what became of that. */
+export function errorHeaders (
+  { record, attempts, error }: DeadLetter, { groupId, nowMs }: Pick<DeadLetterOptions, 'groupId' | 'nowMs'>, messageMax = ERROR_MESSAGE_MAX_CHARACTERS
+): { name: string, value: string }[] {
+  const headers: { name: string, value: string }[] = []
   const add = (name: string, value: string | number) => headers.push({ name, value: String(value) })
   add(DEAD_LETTER_HEADERS.topic, record.topic)
   add(DEAD_LETTER_HEADERS.partition, record.partition)
   add(DEAD_LETTER_HEADERS.offset, record.offset)
   add(DEAD_LETTER_HEADERS.timestamp, record.timestamp)
-  add(DEAD_LETTER_HEADERS.group, options.groupId)
+  add(DEAD_LETTER_HEADERS.group, groupId)
   add(DEAD_LETTER_HEADERS.attempts, attempts)
   // Handlers may throw errors whose name or message is no string.
   add(DEAD_LETTER_HEADERS.errorClass, `${error.name}`.slice(0, ERROR_MESSAGE_SHORT_CHARACTERS))
   add(DEAD_LETTER_HEADERS.errorMessage, `${error.message}`.slice(0, messageMax))
-  add(DEAD_LETTER_HEADERS.time, options.nowMs)
-  if (!withValue) add(DEAD_LETTER_HEADERS.valueOmitted, record.value?.length ?? 0)
+  add(DEAD_LETTER_HEADERS.time, nowMs)
+  return headers
+}
+
+function build (letter: DeadLetter, options: DeadLetterOptions, messageMax: number, withValue: boolean): OutgoingRecord {
+  const { record } = letter
+  const headers: { name: string, value: Buffer | string }[] = [...record.headers, ...errorHeaders(letter, options, messageMax)]
+  if (!withValue) headers.push({ name: DEAD_LETTER_HEADERS.valueOmitted, value: String(record.value?.length ?? 0) })
   return { topic: options.topic, key: record.key, value: withValue ? record.value : null, headers }
 }
 

@@ -1,11 +1,18 @@
 import type { Assignment } from './assignment.js'
+import { PartitionGivenUpError } from './attempt-errors.js'
+import type { BreakerState } from './breaker.js'
 import { Committer } from './committer.js'
-import { Intake } from './intake.js'
+import { Controls } from './controls.js'
+import { Diversion } from './diversion.js'
+import { Intake, type IntakePorts } from './intake.js'
 import type { OwnedPartition } from './owned-partition.js'
+import { topicIdIn } from './progress.js'
 import { Runner, type RunnerOptions } from './runner.js'
+import { Suspensions } from './suspensions.js'
+import { TopicIdentity } from './topic-identity.js'
 import {
-  CommitError,
-  type Clock, type Handler, type Observer, type RebalanceEvent, type Sink, type Source, type TopicPartition
+  CommitError, PollError,
+  type Clock, type CommittedOffset, type Handler, type Observer, type RebalanceEvent, type Sink, type Source, type TopicPartition
 } from './types.js'
 
 export interface EngineOptions extends RunnerOptions {
@@ -15,16 +22,22 @@ export interface EngineOptions extends RunnerOptions {
   readonly windowMaxRecords: number
   /** Window of a partition, in bytes of uncompleted records. */
   readonly windowMaxBytes: number
+  /** All windows together, in bytes of uncompleted records. */
+  readonly windowTotalMaxBytes: number
+  /** Records that may be told to make way because they hold up their partition; 0: none. */
+  readonly diversionMaxPerMinute: number
   /** How long handlers in flight may go on when their partition is revoked. */
   readonly drainTimeoutMs: number
 }
 
-export interface EnginePorts {
+export interface EnginePorts extends IntakePorts {
   readonly source: Source
   readonly handler: Handler
   readonly sink: Sink
   readonly clock: Clock
   readonly observer: Observer
+  /** What operators have paused, where that is to outlive this engine. */
+  readonly suspensions?: Suspensions
 }
 
 /** One partition as operators see it. */
@@ -41,7 +54,10 @@ export interface PartitionState extends TopicPartition {
   readonly committedOffset: number
   /** The highest offset read, −1 for none. */
   readonly lastAdmitted: number
+  /** Fetching is paused, for want of room or by an operator. */
   readonly paused: boolean
+  /** An operator has paused it. */
+  readonly suspended: boolean
 }
 
 export interface EngineState {
@@ -53,6 +69,9 @@ export interface EngineState {
   readonly deadLettering: number
   readonly abandoned: number
   readonly blocked: number
+  /** Handlers that may be in flight at once. */
+  readonly limit: number
+  readonly breaker: BreakerState
   /** What keeps it from doing its work, in sentences for an operator. Empty when all is well. */
   readonly problems: string[]
   /** Monotonic time of the loop's last turn, in milliseconds. */
@@ -66,6 +85,8 @@ const POLL_SHORT_MS = 10
 const ABORT_GRACE_MS = 1000
 const LAST_COMMIT_MS = 5000
 const LEAVE_MS = 5000
+/** So many owners in a row that ended at the same place are no accident. */
+const SUSPICIOUS_STARTS = 3
 
 /**
  * The loop that ties window, scheduler, runner and committer together over the ports.
@@ -82,6 +103,12 @@ export class Engine {
   readonly #runner: Runner
   readonly #committer: Committer
   readonly #intake: Intake
+  readonly #diversion: Diversion
+  readonly #topics: TopicIdentity
+  readonly #suspensions: Suspensions
+  /** What operators may ask for while it runs. */
+  readonly controls: Controls
+  #restart: PollError | null = null
   #phase: EngineState['phase'] = 'joining'
   #stopping = false
   #stopDeadline = Infinity
@@ -99,11 +126,19 @@ export class Engine {
     this.#lastTurnAt = ports.clock.now()
     this.#committer = new Committer(
       { maxRecords: options.maxRecordsBeforeCommit, intervalMs: options.commitIntervalMs }, this.#lastTurnAt)
-    this.#runner = new Runner(options, ports, entry => this.#intake.completed(entry))
+    this.#runner = new Runner(options, ports, this.#committer, entry => this.#intake.completed(entry))
     const limits = { maxRecords: options.windowMaxRecords, maxBytes: options.windowMaxBytes }
-    this.#intake = new Intake(limits, this.#runner, this.#committer, ports)
+    this.#intake = new Intake(limits, options.windowTotalMaxBytes, this.#runner, this.#committer, ports)
     this.#assignment = this.#intake.assignment
+    this.#diversion = new Diversion(options.diversionMaxPerMinute, this.#runner, ports)
+    this.#topics = new TopicIdentity(ports)
+    this.#suspensions = ports.suspensions ?? new Suspensions()
+    this.controls = new Controls(this.#intake, this.#runner, this.#committer, { ...ports, suspensions: this.#suspensions })
   }
+
+  /** Handlers in flight at once. */
+  get limit (): number { return this.#runner.limit }
+  set limit (limit: number) { this.#runner.limit = limit }
 
   /**
    * Runs until `stop` is called. Calling it again returns the same promise.
@@ -137,6 +172,8 @@ export class Engine {
       deadLettering: this.#runner.deadLettering,
       abandoned: this.#runner.abandoned,
       blocked: this.#runner.blocked,
+      limit: this.#runner.limit,
+      breaker: this.#runner.breaker.state,
       problems: this.#problems(),
       lastTurnAt: Math.max(this.#lastTurnAt, this.#intake.lastPollAt)
     }
@@ -144,15 +181,24 @@ export class Engine {
 
   async #run (): Promise<void> {
     try {
-      while (!this.#stopping) {
+      while (!this.#stopping && this.#restart === null) {
         await this.#answerEvents()
         if (this.#stopping) break
+        if (this.controls.pending) {
+          await this.#intake.settle()
+          await this.controls.serve()
+        }
         this.#keepHouse()
+        this.#lookAtTopics()
         await this.#intake.fetch(POLL_MS)
       }
+      this.controls.end()
+      if (this.#restart !== null) this.#stopDeadline = Math.min(this.#stopDeadline, this.#clock.now() + this.#options.drainTimeoutMs)
       await this.#finish()
+      if (this.#restart !== null && !this.#stopping) throw this.#restart
     } finally {
-      for (const owned of [...this.#assignment]) this.#intake.endEpoch(owned, new Error('the consumer has stopped'))
+      this.controls.end()
+      for (const owned of [...this.#assignment]) this.#intake.endEpoch(owned, new PartitionGivenUpError('the consumer has stopped'))
       this.#phase = 'stopped'
     }
   }
@@ -160,26 +206,50 @@ export class Engine {
   #keepHouse (): void {
     this.#lastTurnAt = this.#clock.now()
     this.#runner.sweep()
+    this.#diversion.look(this.#assignment)
     if (this.#committer.due(this.#lastTurnAt)) this.#beginCommit()
+  }
+
+  /**
+   * A topic that was made anew is read by a client that knows nothing of the old one: what is owned of it counts as lost, and
+   * the member is made anew. Its next life finds the other id, and begins at the beginning.
+   */
+  #lookAtTopics (): void {
+    this.#topics.lookSometimes(this.#assignment)
+    const changed = this.#loseChanged()
+    if (changed.length > 0) this.#restart = new PollError('fatal', `${[...new Set(changed)].join(', ')} was deleted and made again`)
+  }
+
+  /** Nothing is committed of topics that were made anew. Answers their names. */
+  #loseChanged (): string[] {
+    const changed = this.#topics.changed(this.#assignment)
+    for (const owned of changed) this.#intake.endEpoch(owned, new PartitionGivenUpError('the topic was deleted and made again'))
+    return changed.map(({ topic }) => topic)
   }
 
   // ---- commits
 
   #beginCommit (): void {
     const commit = this.#committer.begin(this.#assignment)
-    if (commit === null) return
+    if (commit === null) {
+      this.#commitError = null
+      this.#runner.attemptsWritten()
+      return
+    }
     const startedAt = this.#clock.now()
     const seconds = () => (this.#clock.now() - startedAt) / 1000
     this.#commit = this.#source.commit(commit.offsets).then(() => {
       this.#committer.succeeded(commit, this.#clock.now())
       this.#commitError = null
       this.#observer.committed(commit.offsets, seconds())
+      this.#runner.attemptsWritten()
     }, (error: Error) => {
       // Also where the group has gone on without this member: it says so by an event, or lets a later commit pass.
       // Until then the partitions stay owned here, since records that are dropped meanwhile would not come again.
       this.#committer.failed(this.#clock.now())
       this.#commitError = error
       this.#observer.commitFailed(error, seconds())
+      this.#runner.attemptsWritten()
     }).finally(() => { this.#commit = null })
   }
 
@@ -201,9 +271,10 @@ export class Engine {
 
   async #answerEvents (): Promise<void> {
     // A drain comes back here while the process stops; the event that it belongs to is answered first.
-    if (this.#answering) return
+    if (this.#answering || !this.#source.hasEvent) return
     this.#answering = true
     try {
+      await this.#intake.settle()
       for (let event = this.#source.takeEvent(); event !== undefined; event = this.#source.takeEvent()) {
         this.#observer.rebalanced(event)
         if (event.type === 'assigned') await this.#assigned(event)
@@ -217,34 +288,74 @@ export class Engine {
 
   async #assigned ({ partitions }: RebalanceEvent): Promise<void> {
     // The position is the group's offset, never a guess: as long as it cannot be read, nothing starts.
-    let committed
-    while (committed === undefined) {
+    let begins
+    while (begins === undefined) {
       if (this.#stopping) return this.#source.assign([])
       try {
-        committed = await this.#source.committed(partitions)
+        begins = await this.#whereToBegin(partitions)
       } catch (error) {
         this.#intake.failed(error as Error)
         await this.#intake.poll(1, POLL_MS)
       }
     }
-    for (const owned of this.#assignment.among(partitions)) this.#intake.endEpoch(owned, new Error('assigned anew'))
-    for (const offset of committed) this.#assignment.own(offset)
-    this.#source.assign(committed)
+    for (const owned of this.#assignment.among(partitions)) this.#intake.endEpoch(owned, new PartitionGivenUpError('assigned anew'))
+    const fresh = begins.map(({ committed, topicId }) => this.#own(committed, topicId))
+    this.#source.assign(begins.map(({ committed }) => committed))
+    this.#intake.pause(fresh.filter(({ suspended }) => suspended))
+    // Before anything is handled it is told that somebody has begun here: whoever comes next can tell if this one ends at once.
+    if (fresh.length > 0) this.#committer.note()
     if (partitions.length > 0) this.#intake.standingErrorIsOver()
     this.#phase = 'running'
+  }
+
+  /** The group's offsets, but for topics that were made anew since: they begin at their beginning. */
+  async #whereToBegin (partitions: readonly TopicPartition[]): Promise<{ committed: CommittedOffset, topicId: string }[]> {
+    const [committed, ids] = await Promise.all([this.#source.committed(partitions), this.#topics.of(partitions.map(({ topic }) => topic))])
+    const begins = committed.map(one => ({ committed: one, topicId: ids.get(one.topic) ?? topicIdIn(one.metadata) }))
+    const madeAnew = begins.filter(({ committed, topicId }) => topicIdIn(committed.metadata) !== '' && topicIdIn(committed.metadata) !== topicId)
+    if (madeAnew.length === 0) return begins
+    const beginnings = await this.#source.offsetsAt('beginning', madeAnew.map(({ committed }) => committed))
+    for (const topic of new Set(beginnings.map(({ topic }) => topic))) {
+      this.#observer.topicMadeAnew(topic, beginnings.filter(one => one.topic === topic))
+    }
+    return begins.map(begin => {
+      const { topic, partition } = begin.committed
+      const beginning = beginnings.find(one => one.topic === topic && one.partition === partition)
+      return beginning === undefined ? begin : { ...begin, committed: { ...beginning, metadata: '' } }
+    })
+  }
+
+  #own (committed: CommittedOffset, topicId: string): OwnedPartition {
+    const owned = this.#assignment.own(committed)
+    owned.topicId = topicId
+    owned.suspended = this.#suspensions.has(owned)
+    if (owned.suspended) this.#runner.scheduler.suspend(owned.topic, owned.partition, true)
+    if (owned.starts >= SUSPICIOUS_STARTS) {
+      owned.careful = this.#runner.limit
+      this.#observer.suspected(owned, owned.starts)
+    }
+    return owned
   }
 
   async #revoked ({ partitions }: RebalanceEvent): Promise<void> {
     const owned = this.#assignment.among(partitions)
     await this.#drain(owned, this.#clock.now() + this.#options.drainTimeoutMs)
-    if (owned.length > 0) await this.#commitNow(this.#clock.now() + LAST_COMMIT_MS)
+    if (owned.length > 0) await this.#lastCommit(owned)
     this.#source.unassign(partitions)
-    for (const one of owned) this.#intake.endEpoch(one, new Error('the partition was revoked'))
+    for (const one of owned) this.#intake.endEpoch(one, new PartitionGivenUpError('the partition was revoked'))
+  }
+
+  /** Commits what partitions that are drained have, unless their topic is another one by now. */
+  async #lastCommit (partitions: readonly OwnedPartition[]): Promise<void> {
+    const looked = this.#topics.beginLook(partitions)
+    while (!looked()) await this.#intake.poll(1, POLL_SHORT_MS)
+    this.#loseChanged()
+    await this.#commitNow(this.#clock.now() + LAST_COMMIT_MS)
   }
 
   #lost ({ partitions }: RebalanceEvent): void {
     // Others may own them already: what is in flight can only do harm there, and commits nothing here.
-    for (const owned of this.#assignment.among(partitions)) this.#intake.endEpoch(owned, new Error('the partition was lost'))
+    for (const owned of this.#assignment.among(partitions)) this.#intake.endEpoch(owned, new PartitionGivenUpError('the partition was lost'))
     this.#source.unassign(partitions)
   }
 
@@ -259,7 +370,7 @@ export class Engine {
     const busy = () => partitions.some(owned => owned.busy)
     while (busy() && this.#clock.now() < Math.min(deadline, this.#stopDeadline)) await this.#serve()
     if (busy()) {
-      for (const owned of partitions) this.#runner.abort(owned, new Error('the partition has to be given up'))
+      for (const owned of partitions) this.#runner.abort(owned, new PartitionGivenUpError('the partition has to be given up'))
       const graceEnd = Math.min(this.#clock.now(), this.#stopDeadline) + ABORT_GRACE_MS
       while (busy() && this.#clock.now() < graceEnd) await this.#serve()
     }
@@ -278,10 +389,11 @@ export class Engine {
   /** The end of the process, or of this consumer. */
   async #finish (): Promise<void> {
     this.#phase = 'draining'
+    await this.#intake.settle()
     const all = [...this.#assignment]
     this.#intake.pause(all.filter(owned => !owned.paused))
     await this.#drain(all, this.#stopDeadline)
-    await this.#commitNow(this.#clock.now() + LAST_COMMIT_MS)
+    await this.#lastCommit(all)
     this.#source.leave()
     const leftBy = this.#clock.now() + LEAVE_MS
     while (!this.#source.left && this.#clock.now() < leftBy) {
@@ -291,18 +403,21 @@ export class Engine {
   }
 
   #problems (): string[] {
-    const { abandoned, blocked, deadLetterError, saturatedByAbandoned } = this.#runner
+    const { abandoned, blocked, breaker, deadLetterError, saturatedByAbandoned } = this.#runner
     const problems = this.#intake.problems
     if (this.#commitError !== null) problems.push(`offsets cannot be committed: ${this.#commitError.message}`)
     if (deadLetterError !== null) problems.push(`dead letters cannot be sent: ${deadLetterError.message}`)
     if (blocked > 0) problems.push(`${blocked} failed records hold their keys, because dead letters are off`)
+    if (breaker.reason !== null) problems.push(breaker.reason)
+    if (this.#diversion.problem !== null) problems.push(this.#diversion.problem)
+    if (this.#assignment.full) problems.push('the windows hold as many bytes as they may together (KAFKA_WINDOW_TOTAL_MAX_BYTES): nothing more is fetched')
     if (saturatedByAbandoned) problems.push(`${abandoned} handlers never settled: nothing more is fetched until they do`)
     return problems
   }
 }
 
 function stateOf (owned: OwnedPartition): PartitionState {
-  const { topic, partition, window, inFlight, bytes, committedOffset, paused } = owned
+  const { topic, partition, window, inFlight, bytes, committedOffset, paused, suspended } = owned
   return {
     topic,
     partition,
@@ -313,6 +428,7 @@ function stateOf (owned: OwnedPartition): PartitionState {
     commitOffset: window.commitOffset,
     committedOffset,
     lastAdmitted: window.lastAdmitted,
-    paused
+    paused,
+    suspended
   }
 }

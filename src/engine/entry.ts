@@ -13,6 +13,8 @@ export class Run implements Attempt {
   expiredAt: number | null = null
   /** It did not settle within the grace after that: its slot is free again, its lane is not. */
   abandoned = false
+  /** Started while the breaker probed: how it ends decides whether the others go on. */
+  probe = false
   // Links of the runner's list of what is in flight, oldest first.
   before: Entry | null = null
   after: Entry | null = null
@@ -33,6 +35,9 @@ export class Run implements Attempt {
     return this.#controller.signal
   }
 
+  /** Why its signal was aborted, `null` where it was not. */
+  get abortReason (): Error | null { return this.#reason }
+
   abort (reason: Error): void {
     if (this.#reason !== null) return
     this.#reason = reason
@@ -47,10 +52,17 @@ export class Entry implements Schedulable {
   readonly sequence: number
   lane: Lane | null = null
   next: Entry | null = null
+  /** Attempts made, those of predecessors included. */
   attempts = 0
+  /** The commit that says so: the next attempt waits for it. 0: there is nothing to say. */
+  ticket = 0
   run: Run | null = null
   /** Why its attempts are used up; from then on it only waits to be dead-lettered. */
   failure: Error | null = null
+  /** It held up its partition, and goes to the dead letters whatever its attempts. */
+  diverted = false
+  /** When it is to come back from the retry topic, where it is sent there. */
+  deferMs: number | null = null
   /** Times that its dead letter could not be sent. */
   refusals = 0
   /** Nothing more will be done for it here. Its lane may still be held by a run that never settled. */
@@ -58,7 +70,8 @@ export class Entry implements Schedulable {
   /** When it is due again, while it waits between attempts. */
   dueAt = 0
 
-  constructor (record: KafkaRecord, partition: OwnedPartition, sequence: number) {
+  constructor (record: KafkaRecord, partition: OwnedPartition, sequence: number, attempts = 0) {
+    this.attempts = attempts
     this.record = record
     this.partition = partition
     this.sequence = sequence

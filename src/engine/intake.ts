@@ -1,10 +1,11 @@
 import { Assignment, type FetchBudget } from './assignment.js'
+import { PartitionGivenUpError } from './attempt-errors.js'
 import type { Committer } from './committer.js'
 import { Entry } from './entry.js'
 import { DUPLICATE, REWOUND } from './offset-window.js'
 import type { OwnedPartition, WindowLimits } from './owned-partition.js'
 import type { Runner } from './runner.js'
-import { PollError, type Batch, type Clock, type Observer, type Source } from './types.js'
+import { PollError, type Batch, type Clock, type Deferral, type Observer, type Source } from './types.js'
 import type { KafkaRecord } from '../record.js'
 
 /** At most this many records a poll: larger batches gain little, and hold up the event loop. */
@@ -18,6 +19,8 @@ export interface IntakePorts {
   readonly source: Source
   readonly clock: Clock
   readonly observer: Observer
+  /** What a record says that was sent to be handled later; `null` for any other. Absent where there is no retry topic. */
+  readonly deferralOf?: (record: KafkaRecord) => Deferral | null
 }
 
 /**
@@ -31,7 +34,10 @@ export class Intake {
   readonly #source: Source
   readonly #clock: Clock
   readonly #observer: Observer
+  readonly #deferralOf: IntakePorts['deferralOf']
   readonly #worthFetching: number
+  // The next poll, begun while the handlers of the last batch start: the client works in a thread of its own.
+  #ahead: Promise<Batch> | null = null
   #pollError: Error | null = null
   #standingError: PollError | null = null
   // Set while there is a wait for room in this partition.
@@ -40,8 +46,10 @@ export class Intake {
   /** Monotonic time at which something was last asked of the source. */
   lastPollAt: number
 
-  constructor (limits: WindowLimits, runner: Runner, committer: Committer, { source, clock, observer }: IntakePorts) {
-    this.assignment = new Assignment(limits)
+  constructor (limits: WindowLimits, totalMaxBytes: number, runner: Runner, committer: Committer, ports: IntakePorts) {
+    const { source, clock, observer } = ports
+    this.assignment = new Assignment(limits, totalMaxBytes)
+    this.#deferralOf = ports.deferralOf
     this.#runner = runner
     this.#committer = committer
     this.#source = source
@@ -62,21 +70,33 @@ export class Intake {
    * that first, and with none it fetches nothing.
    */
   async fetch (timeoutMs: number): Promise<void> {
+    if (this.#ahead !== null) return this.#poll(BATCH_MAX, timeoutMs, true)
     const { max, tightest } = this.#budget()
     if (max < this.#worthFetching) {
       this.#tightest = tightest
       await this.#sleep(WAIT_FOR_ROOM_MS)
       if (max === 0) return
     }
-    await this.poll(max, timeoutMs)
+    await this.#poll(max, timeoutMs, true)
+  }
+
+  /** Ends a poll that was begun ahead: nothing may be assigned, taken back, paused or moved while it is under way. */
+  async settle (): Promise<void> {
+    if (this.#ahead !== null) await this.poll(1, 0)
   }
 
   /** Polls, whatever room there is: for rebalances and acknowledgements, which only a poll brings. */
-  async poll (max: number, timeoutMs: number): Promise<void> {
+  poll (max: number, timeoutMs: number): Promise<void> {
+    return this.#poll(max, timeoutMs, false)
+  }
+
+  async #poll (max: number, timeoutMs: number, mayPollAhead: boolean): Promise<void> {
     this.lastPollAt = this.#clock.now()
     let batch
     try {
-      batch = await this.#source.poll(max, timeoutMs)
+      const polling = this.#ahead ?? this.#source.poll(max, timeoutMs)
+      this.#ahead = null
+      batch = await polling
       this.#pollError = null
       if (this.#standingError?.kind === 'denied' && batch.records.length > 0) this.#standingError = null
     } catch (error) {
@@ -87,6 +107,18 @@ export class Intake {
       return
     }
     this.#admitAll(batch)
+    // A small batch has emptied the client: there is nothing to hurry for.
+    if (mayPollAhead && batch.records.length >= this.#worthFetching) this.#pollAhead(timeoutMs)
+    this.#runner.pump()
+  }
+
+  #pollAhead (timeoutMs: number): void {
+    if (this.#source.hasEvent || this.#runner.saturatedByAbandoned) return
+    const { max, pause, resume } = this.assignment.budget(BATCH_MAX, this.#clock.now())
+    if (max < this.#worthFetching || pause.length > 0 || resume.length > 0) return
+    this.#ahead = this.#source.poll(max, timeoutMs)
+    // Whoever waits for it is told; until then nobody does.
+    this.#ahead.catch(() => {})
   }
 
   /** The source failed and goes on: that is a problem until the next poll that succeeds. */
@@ -103,6 +135,8 @@ export class Intake {
   /** A record is done for good: its room is free again. */
   completed ({ partition, sequence, record }: Entry): void {
     partition.bytes -= record.size
+    partition.open--
+    this.assignment.bytes -= record.size
     partition.window.complete(sequence)
     this.#committer.completed()
     if (partition === this.#tightest && partition.room >= this.#worthFetching) this.#wake?.()
@@ -121,6 +155,14 @@ export class Intake {
     this.assignment.disown(owned)
     this.#runner.drop(owned)
     this.#runner.abort(owned, reason)
+  }
+
+  /** Ends an epoch of a partition that stays owned, and begins another at a place of its log; −1 where the next record decides. */
+  beginAnew (owned: OwnedPartition, offset: number, reason: Error): OwnedPartition {
+    this.endEpoch(owned, reason)
+    const fresh = this.assignment.anew(owned, offset)
+    if (fresh.suspended) this.#runner.scheduler.suspend(fresh.topic, fresh.partition, true)
+    return fresh
   }
 
   /** Ends a wait early, if there is one. */
@@ -161,7 +203,6 @@ export class Intake {
       if (owned === undefined || owned.draining) continue
       if (owned.window.reachEnd(offset)) this.#committer.moved()
     }
-    this.#runner.pump()
   }
 
   #admit (owned: OwnedPartition, record: KafkaRecord): void {
@@ -172,10 +213,7 @@ export class Intake {
     }
     if (sequence === REWOUND) {
       this.#observer.unexpected('rewound', record)
-      this.endEpoch(owned, new Error('the log was truncated or made anew'))
-      const { paused } = owned
-      owned = this.assignment.own({ topic: record.topic, partition: record.partition, offset: -1, metadata: '' })
-      owned.paused = paused
+      owned = this.beginAnew(owned, -1, new PartitionGivenUpError('the log was truncated or made anew'))
       sequence = owned.window.admit(record.offset, record.leaderEpoch)
     }
     if (owned.completedBefore?.has(record.offset, record.leaderEpoch) === true) {
@@ -184,7 +222,11 @@ export class Intake {
       return
     }
     owned.addBytes(record.size)
-    this.#runner.add(new Entry(record, owned, sequence))
+    owned.open++
+    this.assignment.bytes += record.size
+    const deferral = this.#deferralOf?.(record) ?? null
+    const attempts = Math.max(owned.attemptsBefore(record), deferral?.attempts ?? 0)
+    this.#runner.add(new Entry(record, owned, sequence, attempts), deferral?.waitMs)
   }
 
   #sleep (ms: number): Promise<void> {

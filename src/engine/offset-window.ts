@@ -49,6 +49,9 @@ export class OffsetWindow {
   /** Leader epoch of the last record below the commit offset, −1 where unknown. */
   get commitLeaderEpoch (): number { return this.#commitLeaderEpoch }
 
+  /** The sequence of the first record that is not completed, where there is one. */
+  get head (): number { return this.#head }
+
   /** Admitted records that the commit offset has not passed. */
   get size (): number { return this.#tail - this.#head }
 

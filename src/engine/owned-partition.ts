@@ -1,6 +1,7 @@
 import { OffsetWindow } from './offset-window.js'
-import { CompletedBefore, decodeProgress, encodeProgress } from './progress.js'
+import { CompletedBefore, decodeProgress, encodeProgress, type OffsetRange } from './progress.js'
 import type { CommittedOffset } from './types.js'
+import type { KafkaRecord } from '../record.js'
 
 /** How much of one partition may be in the window. */
 export interface WindowLimits {
@@ -25,6 +26,14 @@ export class OwnedPartition {
   draining = false
   /** The client was told to stop fetching it. */
   paused = false
+  /** An operator has paused it: nothing of it is fetched or started. */
+  suspended = false
+  /** Admitted and not completed. */
+  open = 0
+  /** How many records are to be completed with care before it goes its usual way: see `starts`. */
+  careful = 0
+  /** Id of its topic, '' while unknown. */
+  topicId = ''
   /** Handlers running now. */
   inFlight = 0
   /** Dead letters that wait for their acknowledgement. */
@@ -37,6 +46,16 @@ export class OwnedPartition {
   committedMetadata: string
   /** What a predecessor completed above its commit offset, `null` for nothing. */
   readonly completedBefore: CompletedBefore | null
+  /** Attempts at records that failed and are not completed, by offset; those of predecessors included. */
+  readonly attempts: Map<number, number>
+  /**
+   * How many owners in a row have begun at this place after one that had not left in good order, this one included. A record
+   * that ends the process every time it is handled shows here, and nowhere else.
+   */
+  readonly starts: number
+  readonly #startsAt: number
+  // The highest leader epoch of a record in there.
+  #attemptsLeaderEpoch: number
   /** When it ran out of room, `null` while it has some. */
   fullSince: number | null = null
   // Sizes are known on delivery only, so room in bytes is turned into records by what recent ones were like.
@@ -52,20 +71,55 @@ export class OwnedPartition {
     this.window = new OffsetWindow(offset)
     const progress = decodeProgress(metadata, offset)
     this.completedBefore = progress === null ? null : new CompletedBefore(progress)
+    this.attempts = new Map(progress?.attempts)
+    this.#attemptsLeaderEpoch = progress?.leaderEpoch ?? -1
+    this.#startsAt = offset
+    this.starts = progress === null || progress.clean ? 0 : progress.starts + 1
+  }
+
+  get maxRecords (): number { return this.#limits.maxRecords }
+
+  /** Attempts that were made at a record before, 0 for none. */
+  attemptsBefore ({ offset, leaderEpoch }: KafkaRecord): number {
+    if (this.attempts.size === 0) return 0
+    const attempts = this.attempts.get(offset)
+    if (attempts === undefined) return 0
+    // Of a later leader it is another record: the log was truncated in between.
+    if (leaderEpoch <= this.#attemptsLeaderEpoch) return attempts
+    this.attempts.delete(offset)
+    return 0
+  }
+
+  /** Notes the attempts made at a record that is not completed. 0: none that count. */
+  remember ({ offset, leaderEpoch }: KafkaRecord, attempts: number): void {
+    if (attempts > 0) this.attempts.set(offset, attempts)
+    else this.attempts.delete(offset)
+    if (leaderEpoch > this.#attemptsLeaderEpoch) this.#attemptsLeaderEpoch = leaderEpoch
   }
 
   /** What to say with a commit of the window's commit offset: what is completed above it. */
   get metadata (): string {
     const { window } = this
+    const base = window.commitOffset
+    const own = Math.max(window.doneLeaderEpoch, this.attempts.size === 0 ? -1 : this.#attemptsLeaderEpoch)
+    const handedOn = this.#handedOn(own)
     return encodeProgress({
-      base: window.commitOffset,
-      leaderEpoch: window.doneLeaderEpoch,
-      done: window.doneAbove(),
-      topicId: '',
-      attempts: [],
-      starts: 0,
-      clean: false
+      base,
+      leaderEpoch: handedOn.length === 0 ? own : this.completedBefore!.leaderEpoch,
+      done: handedOn.length === 0 ? window.doneAbove() : [...window.doneAbove(), ...handedOn],
+      topicId: this.topicId,
+      attempts: this.attempts.size === 0 ? [] : [...this.attempts].filter(([offset]) => offset >= base).sort(([a], [b]) => a - b),
+      starts: base === this.#startsAt ? this.starts : 0,
+      clean: this.draining && !this.busy
     })
+  }
+
+  /** What a predecessor completed above what has been read again: as long as that is so, it is handed on. */
+  #handedOn (leaderEpoch: number): OffsetRange[] {
+    const { window, completedBefore } = this
+    // Where a later leader has written below, what follows is its own as well, and not what the predecessor completed.
+    if (completedBefore === null || leaderEpoch > completedBefore.leaderEpoch) return []
+    return completedBefore.from(Math.max(window.lastAdmitted + 1, window.commitOffset))
   }
 
   /** Something of it is still under way outside the engine: a handler, or a dead letter on its way. */

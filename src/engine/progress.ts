@@ -131,17 +131,23 @@ export function topicIdIn (metadata: string): string {
 /** Tells which records a predecessor completed. Ask in ascending order of offsets: each range is looked at once. */
 export class CompletedBefore {
   readonly #done: readonly OffsetRange[]
-  readonly #leaderEpoch: number
+  /** The highest leader epoch that it speaks of. */
+  readonly leaderEpoch: number
   #next = 0
 
   constructor ({ done, leaderEpoch }: Progress) {
     this.#done = done
-    this.#leaderEpoch = leaderEpoch
+    this.leaderEpoch = leaderEpoch
+  }
+
+  /** What of it lies at an offset or above. */
+  from (offset: number): OffsetRange[] {
+    return this.#done.filter(([, to]) => to > offset).map(([from, to]) => [Math.max(from, offset), to])
   }
 
   has (offset: number, leaderEpoch: number): boolean {
     while (this.#next < this.#done.length && this.#done[this.#next][1] <= offset) this.#next++
-    return this.#next < this.#done.length && this.#done[this.#next][0] <= offset && leaderEpoch <= this.#leaderEpoch
+    return this.#next < this.#done.length && this.#done[this.#next][0] <= offset && leaderEpoch <= this.leaderEpoch
   }
 }
 

@@ -14,6 +14,16 @@ export type RetryDelay = number | null
 /** A wait that a handler asks for is honoured up to this, so that a slip in its unit cannot hold a key for ever. */
 const ASKED_DELAY_MAX_MS = 24 * 60 * 60 * 1000
 
+/** What a thrown value may say about itself. */
+interface Advice {
+  /** `false`: another attempt would fail as well. */
+  readonly retriable?: unknown
+  /** Wait at least this long. */
+  readonly retryAfterMs?: unknown
+  /** `true`: the record is of no use to anybody, not even as a dead letter. */
+  readonly drop?: unknown
+}
+
 /**
  * Decides what becomes of a record whose attempt failed.
  *
@@ -27,9 +37,31 @@ const ASKED_DELAY_MAX_MS = 24 * 60 * 60 * 1000
  * @param random in [0, 1)
  */
 export function retryDelay (policy: RetryPolicy, attempt: number, error: unknown, random: number): RetryDelay {
-  const { retriable, retryAfterMs } = (error ?? {}) as { retriable?: unknown, retryAfterMs?: unknown }
-  if (retriable === false || attempt >= policy.maxAttempts) return null
+  const { retryAfterMs } = adviceOf(error)
+  if (!isRetriable(error) || attempt >= policy.maxAttempts) return null
   const backoff = random * Math.min(policy.backoffMaxMs, policy.backoffMs * 2 ** (attempt - 1))
   const asked = typeof retryAfterMs === 'number' && retryAfterMs > 0 ? Math.min(retryAfterMs, ASKED_DELAY_MAX_MS) : 0
   return Math.max(backoff, asked)
+}
+
+/** Whether the error leaves it open that another attempt succeeds. */
+export function isRetriable (error: unknown): boolean {
+  const { retriable, drop } = adviceOf(error)
+  return retriable !== false && drop !== true
+}
+
+/** Whether the error asks for the record to be passed over, without a dead letter. */
+export function isDrop (error: unknown): boolean {
+  return adviceOf(error).drop === true
+}
+
+/** What a thrown value says about itself; one whose properties cannot even be read says nothing. */
+export function adviceOf (thrown: unknown): Advice {
+  if (typeof thrown !== 'object' || thrown === null) return {}
+  try {
+    const { retriable, retryAfterMs, drop } = thrown as Advice
+    return { retriable, retryAfterMs, drop }
+  } catch {
+    return {}
+  }
 }

@@ -1,7 +1,11 @@
-import TinyQueue from 'tinyqueue'
+import {
+  asError, AttemptsUsedUpError, DivertedError, HandlerNeverSettledError, HandlerTimeoutError, PartitionGivenUpError
+} from './attempt-errors.js'
+import { Breaker, type BreakerOptions } from './breaker.js'
+import { DelayQueue } from './delay-queue.js'
 import { Entry, Run } from './entry.js'
 import type { OwnedPartition } from './owned-partition.js'
-import { retryDelay, type RetryPolicy } from './retry.js'
+import { isDrop, isRetriable, retryDelay, type RetryPolicy } from './retry.js'
 import { Scheduler, type Order } from './scheduler.js'
 import type { Clock, Handler, Observer, Outcome, Sink } from './types.js'
 
@@ -18,6 +22,17 @@ export interface RunnerOptions {
   readonly retry: RetryPolicy
   /** What becomes of a record whose attempts are used up. */
   readonly exhausted: 'dead-letter' | 'block' | 'skip'
+  /** A wait of at least this goes through the retry topic instead of holding the record's key here. `null`: there is none. */
+  readonly deferAfterMs: number | null
+  readonly breaker: BreakerOptions
+}
+
+/** Where attempts are written down, so that they outlive the process. */
+export interface AttemptLog {
+  /** The attempts of a partition have changed: answers the number of the commit that says so. */
+  note (): number
+  /** Commits up to this number have been acknowledged, or have failed. */
+  readonly settled: number
 }
 
 /** A dead letter that could not be sent is tried again, at first after this. */
@@ -36,23 +51,34 @@ export class Runner {
   readonly #clock: Clock
   readonly #observer: Observer
   readonly #completed: (entry: Entry) => void
-  // Waiting between attempts, the next due first.
-  #waiting = queueByDue([])
+  readonly breaker: Breaker
+  readonly #log: AttemptLog
+  // Between two attempts, or between two tries to send them off.
+  readonly #delayed: DelayQueue
+  // Due again, but what is to be remembered of their attempts is not written down yet.
+  #unwritten: Entry[] = []
   readonly #blocked = new Set<Entry>()
+  // Told to end because they hold up their partition.
+  readonly #diverted = new Set<Entry>()
+  // Partitions whose records are started one by one, each attempt written down before.
+  readonly #careful = new Set<OwnedPartition>()
+  #announced: Entry | null = null
+  #limit: number
+  // How many may run now: the limit, or less while the breaker is not closed or something is started with care.
+  #startLimit: number
   #inFlight = 0
   #abandoned = 0
-  #deadLettering = 0
+  #sending = 0
   #oldest: Entry | null = null
   #newest: Entry | null = null
   #pumping = false
-  #cancelTimer: (() => void) | null = null
-  #timerAt = Infinity
   /** Why the last dead letter could not be sent, `null` once one could. */
   deadLetterError: Error | null = null
 
   constructor (
     options: RunnerOptions,
     ports: { handler: Handler, sink: Sink, clock: Clock, observer: Observer },
+    log: AttemptLog,
     completed: (entry: Entry) => void
   ) {
     this.#options = options
@@ -60,20 +86,44 @@ export class Runner {
     this.#sink = ports.sink
     this.#clock = ports.clock
     this.#observer = ports.observer
+    this.#log = log
     this.#completed = completed
+    this.#limit = this.#startLimit = options.maxInFlight
     this.scheduler = new Scheduler(options.order)
+    this.breaker = new Breaker(options.breaker)
+    this.#delayed = new DelayQueue(ports.clock, entries => this.#due(entries))
   }
 
   get inFlight (): number { return this.#inFlight }
   get abandoned (): number { return this.#abandoned }
-  get deadLettering (): number { return this.#deadLettering }
-  /** Records between two attempts, or between two tries to dead-letter them. */
-  get retrying (): number { return this.#waiting.length }
+  /** Dead letters, and records for the retry topic, that wait for their acknowledgement. */
+  get deadLettering (): number { return this.#sending }
+  /** Records between two attempts, or between two tries to send them off. */
+  get retrying (): number { return this.#delayed.size + this.#unwritten.length }
   /** Records whose attempts are used up, and that hold their key for want of a dead-letter topic. */
   get blocked (): number { return this.#blocked.size }
   get saturatedByAbandoned (): boolean { return this.#abandoned >= this.#options.maxAbandoned }
 
-  add (entry: Entry): void { this.scheduler.add(entry) }
+  /** Handlers in flight at once, in the whole process. What is in flight above a new limit ends in its own time. */
+  get limit (): number { return this.#limit }
+  set limit (limit: number) {
+    this.#limit = limit
+    this.#relimit()
+    this.pump()
+  }
+
+  /** @param delayMs it is not due before that */
+  add (entry: Entry, delayMs = 0): void {
+    // Whoever blocks rather than loses gets another attempt from a process that starts anew.
+    const { exhausted, retry } = this.#options
+    if (exhausted === 'block' && entry.attempts >= retry.maxAttempts) entry.attempts = retry.maxAttempts - 1
+    if (entry.partition.careful > 0 && !this.#careful.has(entry.partition)) {
+      this.#careful.add(entry.partition)
+      this.#relimit()
+    }
+    if (delayMs > 0) this.#delayed.push(entry, delayMs)
+    else this.scheduler.add(entry)
+  }
 
   /** Starts what may start. Called whenever something was added or has ended. */
   pump (): void {
@@ -81,10 +131,12 @@ export class Runner {
     if (this.#pumping) return
     this.#pumping = true
     try {
-      while (this.#inFlight < this.#options.maxInFlight) {
+      while (this.#inFlight < this.#startLimit) {
         const entry = this.scheduler.take() as Entry | null
         if (entry === null) break
-        this.#start(entry)
+        if (entry.attempts >= this.#options.retry.maxAttempts) this.#usedUp(entry, new AttemptsUsedUpError(entry.attempts))
+        else if (entry.partition.careful > 0) this.#announce(entry)
+        else this.#start(entry)
       }
     } finally {
       this.#pumping = false
@@ -108,22 +160,34 @@ export class Runner {
       }
       entry = next
     }
+    for (const entry of this.#diverted) {
+      const run = entry.run!
+      if (run.settled || run.abandoned) this.#diverted.delete(entry)
+      else if (now - run.expiredAt! >= handlerGraceMs && !this.saturatedByAbandoned) this.#abandon(entry, run)
+    }
+    if (this.breaker.tick(now)) {
+      this.#observer.breakerMoved('probing', null)
+      this.#relimit()
+    }
     this.pump()
   }
 
   /** Forgets what has not started of a partition: the next owner gets it. What is in flight goes on. */
   drop (partition: OwnedPartition): void {
     this.scheduler.drop(partition.topic, partition.partition)
-    const dropped = [...this.#waiting.data, ...this.#blocked].filter(entry => entry.partition === partition)
-    if (dropped.length > 0) {
-      this.#waiting = queueByDue(this.#waiting.data.filter(entry => entry.partition !== partition))
-      // A timer for what is forgotten would keep the process alive, for a day where a handler asked for that.
-      this.#resetTimer()
-      for (const entry of dropped) {
-        this.#blocked.delete(entry)
-        this.#leaveLane(entry)
-      }
+    const ofIt = (entry: Entry) => entry.partition === partition
+    const dropped = [...this.#delayed.remove(ofIt), ...this.#unwritten.filter(ofIt), ...[...this.#blocked].filter(ofIt)]
+    if (this.#unwritten.length > 0) this.#unwritten = this.#unwritten.filter(entry => !ofIt(entry))
+    if (this.#announced?.partition === partition) {
+      dropped.push(this.#announced)
+      this.#announced = null
     }
+    for (const entry of dropped) {
+      this.#blocked.delete(entry)
+      this.#leaveLane(entry)
+    }
+    this.#careful.delete(partition)
+    this.#relimit()
     this.pump()
   }
 
@@ -134,8 +198,48 @@ export class Runner {
     }
   }
 
+  /**
+   * Takes a record out of the way of its partition: told to end where it runs, and sent off with its attempts as they are.
+   * Returns it, or `null` where nothing can be done about it: it waits for its turn, is on its way already, or is meant to block.
+   */
+  divert (partition: OwnedPartition, sequence: number): Entry | null {
+    const wanted = (entry: Entry) => entry.partition === partition && entry.sequence === sequence
+    for (let entry = this.#oldest; entry !== null; entry = entry.run!.after) {
+      if (!wanted(entry)) continue
+      if (entry.diverted) return null
+      entry.diverted = true
+      entry.run!.expiredAt ??= this.#clock.now()
+      entry.run!.abort(new DivertedError())
+      this.#diverted.add(entry)
+      return entry
+    }
+    const waiting = this.#delayed.find(wanted) ?? this.#unwritten.find(wanted)
+    if (waiting === undefined || waiting.failure !== null) return null
+    this.#delayed.remove(wanted)
+    this.#unwritten = this.#unwritten.filter(entry => entry !== waiting)
+    waiting.diverted = true
+    this.#usedUp(waiting, new DivertedError())
+    return waiting
+  }
+
+  /** A commit has been acknowledged, or has failed: what waited for it to be written down goes on. */
+  attemptsWritten (): void {
+    if (this.#unwritten.length === 0 && this.#announced === null) return
+    const due = this.#unwritten
+    this.#unwritten = []
+    this.#due(due)
+    const announced = this.#announced
+    if (announced !== null && announced.ticket <= this.#log.settled) {
+      this.#announced = null
+      this.#relimit()
+      this.#start(announced)
+    }
+    this.pump()
+  }
+
   #start (entry: Entry): void {
     const run = new Run(++entry.attempts, this.#clock.now())
+    run.probe = this.breaker.state === 'probing'
     entry.run = run
     this.#inFlight++
     entry.partition.inFlight++
@@ -175,6 +279,7 @@ export class Runner {
       // Its epoch is over: whoever owns the partition now decides about the record.
       this.#leaveLane(entry)
     } else if (!failed) {
+      if (run.probe || this.breaker.closed) this.#tellBreaker(entry, run, null)
       this.#complete(entry, 'handled')
     } else {
       this.#failed(entry, run, asError(error))
@@ -183,51 +288,115 @@ export class Runner {
   }
 
   #failed (entry: Entry, run: Run, error: Error): void {
-    const delayMs = run.abandoned ? null : retryDelay(this.#options.retry, run.attempt, error, this.#clock.random())
     if (entry.partition.draining) {
+      // An attempt that was cut short is none.
+      if (!(run.abortReason instanceof PartitionGivenUpError)) this.#remember(entry)
       this.#observer.attemptFailed(entry.record, run.attempt, error, 'given-back', null)
       this.#leaveLane(entry)
-    } else if (delayMs !== null) {
-      this.#observer.attemptFailed(entry.record, run.attempt, error, 'retry', delayMs)
-      this.#wait(entry, delayMs)
-    } else {
-      this.#observer.attemptFailed(entry.record, run.attempt, error, this.#options.exhausted, null)
+      return
+    }
+    const retriable = isRetriable(error)
+    const paused = !this.breaker.closed
+    if (!entry.diverted) this.#tellBreaker(entry, run, retriable ? error : null)
+    // What fails during an outage does not lose attempts by it.
+    if (paused && retriable && !run.abandoned) entry.attempts--
+    const last = run.abandoned || entry.diverted
+    const delayMs = last ? null : retryDelay(this.#options.retry, entry.attempts, error, this.#clock.random())
+    this.#remember(entry)
+    if (isDrop(error)) {
+      this.#observer.attemptFailed(entry.record, run.attempt, error, 'drop', null)
+      this.#complete(entry, 'skipped')
+    } else if (delayMs === null) {
+      this.#usedUp(entry, error)
+    } else if (this.#options.deferAfterMs !== null && delayMs >= this.#options.deferAfterMs) {
+      this.#observer.attemptFailed(entry.record, run.attempt, error, 'defer', delayMs)
       entry.failure = error
-      if (this.#options.exhausted === 'dead-letter') this.#deadLetter(entry)
-      else if (this.#options.exhausted === 'skip') this.#complete(entry, 'skipped')
-      else this.#blocked.add(entry)
+      entry.deferMs = delayMs
+      this.#sendOff(entry)
+    } else {
+      this.#observer.attemptFailed(entry.record, run.attempt, error, 'retry', delayMs)
+      this.#delayed.push(entry, delayMs)
     }
   }
 
-  #deadLetter (entry: Entry): void {
+  /** Nothing more is tried with it here. */
+  #usedUp (entry: Entry, error: Error): void {
+    const { exhausted, deferAfterMs, retry } = this.#options
+    entry.failure = error
+    if (entry.diverted && deferAfterMs !== null && entry.attempts < retry.maxAttempts) entry.deferMs = deferAfterMs
+    const then = entry.deferMs === null ? exhausted : 'defer'
+    this.#observer.attemptFailed(entry.record, entry.attempts, error, then, entry.deferMs)
+    if (then === 'skip') this.#complete(entry, 'skipped')
+    else if (then === 'block') this.#blocked.add(entry)
+    else this.#sendOff(entry)
+  }
+
+  /** Sends it to the dead-letter topic, or to the retry topic. */
+  #sendOff (entry: Entry): void {
     const { partition } = entry
     partition.deadLettering++
-    this.#deadLettering++
+    this.#sending++
     const sent = () => {
       this.deadLetterError = null
-      if (partition.owned) this.#complete(entry, 'dead-lettered')
+      if (partition.owned) this.#complete(entry, entry.deferMs === null ? 'dead-lettered' : 'deferred')
       else this.#leaveLane(entry)
     }
     const refused = (error: unknown) => {
       this.deadLetterError = asError(error)
       const delayMs = Math.min(SINK_RETRY_MAX_MS, SINK_RETRY_MS * 2 ** entry.refusals++)
       this.#observer.deadLetterRefused(entry.record, this.deadLetterError, delayMs)
-      if (partition.owned && !partition.draining) this.#wait(entry, delayMs)
+      // What the retry topic does not take waits in place after all, or is a dead letter where it may not wait.
+      if (entry.deferMs !== null && !entry.diverted) entry.failure = null
+      entry.deferMs = null
+      if (partition.owned && !partition.draining) this.#delayed.push(entry, delayMs)
       else this.#leaveLane(entry)
     }
     const arrived = (then: () => void) => {
       partition.deadLettering--
-      this.#deadLettering--
+      this.#sending--
       then()
       this.pump()
     }
     let sending
     try {
-      sending = this.#sink({ record: entry.record, attempts: entry.attempts, error: entry.failure! })
+      sending = this.#sink({ record: entry.record, attempts: entry.attempts, error: entry.failure!, retryInMs: entry.deferMs })
     } catch (error) {
       sending = Promise.reject(error)
     }
     sending.then(() => arrived(sent), error => arrived(() => refused(error)))
+  }
+
+  /** Notes the attempts of a record that is not done, to be committed with the offsets. */
+  #remember (entry: Entry): void {
+    entry.partition.remember(entry.record, entry.attempts)
+    entry.ticket = this.#log.note()
+  }
+
+  /** Writes down an attempt before it is made: its predecessors may have ended with their processes. */
+  #announce (entry: Entry): void {
+    entry.partition.remember(entry.record, entry.attempts + 1)
+    entry.ticket = this.#log.note()
+    this.#announced = entry
+    this.#relimit()
+  }
+
+  #tellBreaker (entry: Entry, run: Run, failure: Error | null): void {
+    const { breaker } = this
+    if (breaker.closed) {
+      if (!breaker.note(entry, failure, this.#clock.now())) return
+    } else if (run.probe) {
+      breaker.probed(failure === null, this.#clock.now())
+    } else {
+      return
+    }
+    this.#observer.breakerMoved(breaker.state, breaker.reason)
+    this.#relimit()
+  }
+
+  #relimit (): void {
+    const { state } = this.breaker
+    const limit = state === 'closed' ? this.#limit : state === 'probing' ? 1 : 0
+    this.#startLimit = this.#announced !== null ? 0 : this.#careful.size > 0 ? Math.min(1, limit) : limit
   }
 
   #abandon (entry: Entry, run: Run): void {
@@ -243,9 +412,20 @@ export class Runner {
   }
 
   #complete (entry: Entry, outcome: Outcome): void {
+    const { partition } = entry
     this.#observer.completed(entry.record, outcome, entry.attempts)
+    if (partition.attempts.size > 0) partition.attempts.delete(entry.record.offset)
+    if (partition.careful > 0) this.#completedWithCare(partition)
     this.#leaveLane(entry)
     this.#completed(entry)
+  }
+
+  #completedWithCare (partition: OwnedPartition): void {
+    partition.careful--
+    // With nothing more of it at hand the others need not be held up; what comes later is started with care again.
+    if (partition.careful > 0 && partition.open > 1) return
+    this.#careful.delete(partition)
+    this.#relimit()
   }
 
   /** Ends a record here. The lane of an abandoned run stays held until that run settles. */
@@ -255,39 +435,13 @@ export class Runner {
     if (!running && entry.lane !== null) this.scheduler.release(entry)
   }
 
-  #wait (entry: Entry, delayMs: number): void {
-    entry.dueAt = this.#clock.now() + delayMs
-    this.#waiting.push(entry)
-    this.#setTimer()
-  }
-
-  #setTimer (): void {
-    const next = this.#waiting.peek()
-    if (next === undefined || next.dueAt >= this.#timerAt) return
-    this.#cancelTimer?.()
-    this.#timerAt = next.dueAt
-    this.#cancelTimer = this.#clock.schedule(Math.max(0, next.dueAt - this.#clock.now()), () => {
-      this.#timerAt = Infinity
-      this.#cancelTimer = null
-      this.#takeDue()
-    })
-  }
-
-  #resetTimer (): void {
-    this.#cancelTimer?.()
-    this.#cancelTimer = null
-    this.#timerAt = Infinity
-    this.#setTimer()
-  }
-
-  #takeDue (): void {
-    const now = this.#clock.now()
-    for (let entry = this.#waiting.peek(); entry !== undefined && entry.dueAt <= now; entry = this.#waiting.peek()) {
-      this.#waiting.pop()
-      if (entry.failure !== null) this.#deadLetter(entry)
+  #due (entries: readonly Entry[]): void {
+    for (const entry of entries) {
+      if (entry.failure !== null) this.#sendOff(entry)
+      else if (entry.ticket > this.#log.settled) this.#unwritten.push(entry)
+      else if (entry.lane === null) this.scheduler.add(entry)
       else this.scheduler.putBack(entry)
     }
-    this.#setTimer()
     this.pump()
   }
 
@@ -307,45 +461,6 @@ export class Runner {
   }
 }
 
-/** The reason of a handler's aborted signal once its time limit has passed. */
-export class HandlerTimeoutError extends Error {
-  constructor (limitMs: number) {
-    super(`the handler did not finish within ${limitMs} ms`)
-    this.name = 'HandlerTimeoutError'
-  }
-}
-
-/** What a dead letter says of a record whose handler ignored its signal. */
-export class HandlerNeverSettledError extends Error {
-  constructor (attempt: number, seconds: number) {
-    super(`attempt ${attempt} of the handler had not settled ${seconds.toFixed(1)} s after it began, and did not react to its signal`)
-    this.name = 'HandlerNeverSettledError'
-  }
-}
-
 function isThenable (value: unknown): value is PromiseLike<unknown> {
   return typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function'
-}
-
-function asError (thrown: unknown): Error {
-  if (thrown instanceof Error) return thrown
-  const error = new Error(`the handler threw what is not an Error: ${textOf(thrown).slice(0, 200)}`)
-  // An object may still say whether and when it is worth another attempt.
-  return typeof thrown === 'object' && thrown !== null ? Object.assign(error, pick(thrown)) : error
-}
-
-function pick ({ retriable, retryAfterMs }: { retriable?: unknown, retryAfterMs?: unknown }): object {
-  return { retriable, retryAfterMs }
-}
-
-function textOf (value: unknown): string {
-  try {
-    return String(value)
-  } catch {
-    return typeof value
-  }
-}
-
-function queueByDue (entries: Entry[]): TinyQueue<Entry> {
-  return new TinyQueue(entries, (a, b) => a.dueAt - b.dueAt)
 }

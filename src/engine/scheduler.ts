@@ -49,6 +49,8 @@ export class PartitionLanes {
   last: Lane | null = null
   next: PartitionLanes | null = null
   queued = false
+  /** Nothing of it may start for now. */
+  suspended = false
   readonly topic: string
   readonly number: number
 
@@ -163,10 +165,19 @@ export class Scheduler {
     }
     lanes.first = lanes.last = null
     if (lanes.queued) this.#withdraw(lanes)
+    lanes.suspended = false
     if (lanes.exclusive.size === 0) {
       this.#partitions.delete(partitionId(topic, partition))
       this.#found = null
     }
+  }
+
+  /** Lets nothing of a partition start until told otherwise, or until it is dropped. */
+  suspend (topic: string, partition: number, suspended: boolean): void {
+    const lanes = this.#lanesOf(topic, partition)
+    lanes.suspended = suspended
+    if (!suspended) this.#offerPartition(lanes)
+    else if (lanes.queued) this.#withdraw(lanes)
   }
 
   #laneOf (record: KafkaRecord): Lane {
@@ -200,7 +211,7 @@ export class Scheduler {
   }
 
   #offerPartition (partition: PartitionLanes): void {
-    if (partition.queued || partition.first === null) return
+    if (partition.queued || partition.suspended || partition.first === null) return
     partition.queued = true
     if (this.#last === null) this.#first = partition
     else this.#last.next = partition

@@ -61,6 +61,8 @@ export interface Source {
   poll (max: number, timeoutMs: number): Promise<Batch>
   /** The oldest rebalance event that was not taken yet. */
   takeEvent (): RebalanceEvent | undefined
+  /** Whether there is one. */
+  readonly hasEvent: boolean
   /** Reads the group's offsets for partitions that were just assigned. */
   committed (partitions: readonly TopicPartition[]): Promise<CommittedOffset[]>
   /** Answers `assigned`. An offset of −1 starts where the reset policy says. Empty lists are answered too. */
@@ -123,14 +125,22 @@ export interface Attempt {
 /** Does the work. A resolved (or no) promise completes the record; a rejected one is a failed attempt. */
 export type Handler = (record: KafkaRecord, attempt: Attempt) => Promise<unknown> | unknown
 
-/** A record that used up its attempts, and why. */
+/** A record that used up its attempts, or is to be tried again much later, and why. */
 export interface DeadLetter {
   readonly record: KafkaRecord
   readonly attempts: number
   readonly error: Error
+  /** It is for the retry topic, and due after this; absent or `null`: for the dead-letter topic. */
+  readonly retryInMs?: number | null
 }
 
-/** Where dead letters go. Resolves once the broker has acknowledged the record with acks=all. */
+/** What a record of the retry topic says: attempts made before, and how long it is not due yet. */
+export interface Deferral {
+  readonly attempts: number
+  readonly waitMs: number
+}
+
+/** Where dead letters and records for the retry topic go. Resolves once the broker has acknowledged the record with acks=all. */
 export type Sink = (letter: DeadLetter) => Promise<void>
 
 /** Time and chance, so that tests decide both. */
@@ -144,7 +154,12 @@ export interface Clock {
 }
 
 /** How a record was completed. */
-export type Outcome = 'handled' | 'dead-lettered' | 'skipped'
+export type Outcome =
+  | 'handled'
+  | 'dead-lettered'
+  | 'skipped'
+  /** it goes on in the retry topic */
+  | 'deferred'
 
 /** Is told what happens, for logs and metrics. Must not throw and cannot change anything. */
 export interface Observer {
@@ -153,7 +168,7 @@ export interface Observer {
   /** `given-back`: the partition is being revoked, and its next owner tries again. */
   attemptFailed (
     record: KafkaRecord, attempt: number, error: Error,
-    then: 'retry' | 'dead-letter' | 'block' | 'skip' | 'given-back', delayMs: number | null
+    then: 'retry' | 'defer' | 'dead-letter' | 'block' | 'skip' | 'drop' | 'given-back', delayMs: number | null
   ): void
   completed (record: KafkaRecord, outcome: Outcome, attempts: number): void
   deadLetterRefused (record: KafkaRecord, error: Error, delayMs: number): void
@@ -166,6 +181,15 @@ export interface Observer {
   completedBefore (record: KafkaRecord): void
   /** `rewound`: the log goes on below what was read. `duplicate`: delivered again, dropped. */
   unexpected (what: 'rewound' | 'duplicate', record: KafkaRecord): void
+  /** It held up its partition and was told to make way. */
+  diverted (record: KafkaRecord): void
+  breakerMoved (state: 'closed' | 'open' | 'probing', reason: string | null): void
+  /** The topic was deleted and made again; these partitions are read from their beginning. */
+  topicMadeAnew (topic: string, partitions: readonly TopicPartition[]): void
+  /** Owners keep ending at the same place without leaving in good order: its records are started one by one. */
+  suspected (partition: TopicPartition, starts: number): void
+  /** Somebody asked for it. */
+  sought (positions: readonly PartitionOffset[]): void
   pausedOrResumed (what: 'paused' | 'resumed', partitions: readonly TopicPartition[]): void
   pollFailed (error: Error): void
 }

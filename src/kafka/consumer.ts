@@ -132,6 +132,8 @@ class KafkaSource implements ConnectedSource {
     return this.#events.shift()
   }
 
+  get hasEvent (): boolean { return this.#events.length > 0 }
+
   committed (partitions: readonly TopicPartition[]): Promise<CommittedOffset[]> {
     if (partitions.length === 0) return Promise.resolve([])
     return new Promise((resolve, reject) => {

@@ -5,7 +5,7 @@ const P0 = { topic: 't', partition: 0, offset: 0, metadata: '' }
 const P1 = { topic: 't', partition: 1, offset: 0, metadata: '' }
 
 t.test('a partition that is resumed counts in the same turn: no more is asked for than it has room for', async t => {
-  const assignment = new Assignment({ maxRecords: 4, maxBytes: 1_000_000 })
+  const assignment = new Assignment({ maxRecords: 4, maxBytes: 1_000_000 }, 1_000_000_000)
   const owned = assignment.own(P0)
   for (const offset of [0, 1, 2]) owned.window.admit(offset, 0)
   owned.paused = true
@@ -15,7 +15,7 @@ t.test('a partition that is resumed counts in the same turn: no more is asked fo
 })
 
 t.test('the smallest room among the partitions that are not paused decides; without room it is 0', async t => {
-  const assignment = new Assignment({ maxRecords: 4, maxBytes: 1_000_000 })
+  const assignment = new Assignment({ maxRecords: 4, maxBytes: 1_000_000 }, 1_000_000_000)
   const [first, second] = [assignment.own(P0), assignment.own(P1)]
   for (const offset of [0, 1, 2]) first.window.admit(offset, 0)
   t.match(assignment.budget(1000, 0), { max: 1, tightest: first, pause: [] })

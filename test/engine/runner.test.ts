@@ -1,7 +1,8 @@
 import t from 'tap'
+import { HandlerNeverSettledError, HandlerTimeoutError } from '../../src/engine/attempt-errors.js'
 import { Entry } from '../../src/engine/entry.js'
 import { OwnedPartition } from '../../src/engine/owned-partition.js'
-import { HandlerNeverSettledError, HandlerTimeoutError, Runner, type RunnerOptions } from '../../src/engine/runner.js'
+import { Runner, type RunnerOptions } from '../../src/engine/runner.js'
 import type { DeadLetter, Handler, Observer, Outcome } from '../../src/engine/types.js'
 import { FakeClock, settle } from '../support/fake-clock.js'
 import { record } from '../support/fake-source.js'
@@ -16,7 +17,9 @@ const options: RunnerOptions = {
   handlerGraceMs: 100,
   maxAbandoned: 2,
   retry: { maxAttempts: 1, backoffMs: 100, backoffMaxMs: 1000 },
-  exhausted: 'dead-letter'
+  exhausted: 'dead-letter',
+  deferAfterMs: null,
+  breaker: { failureShare: 0, records: 20, probeMs: 1000, probeMaxMs: 30_000 }
 }
 const never = () => new Promise<void>(() => {})
 
@@ -35,7 +38,8 @@ function setUp (handler: Handler, changed: Partial<RunnerOptions> = {}, sink: (l
     deadLetterRefused (_record, _error, delayMs) { refusals.push(delayMs) }
   } as Partial<Observer> as Observer
   const ports = { handler, sink, clock, observer }
-  const runner = new Runner({ ...options, ...changed }, ports, entry => { completed.push(entry.record.offset) })
+  const log = { note: () => 0, settled: 0 }
+  const runner = new Runner({ ...options, ...changed }, ports, log, entry => { completed.push(entry.record.offset) })
   let next = 0
   const add = (key: string | null = null, owned = partition) => {
     const offset = next++

@@ -66,6 +66,15 @@ const options = (order: EngineOptions['order']): fc.Arbitrary<EngineOptions> => 
   commitIntervalMs: fc.constantFrom(1, 100, 1_000, 20_000),
   windowMaxRecords: fc.oneof(fc.integer({ min: 1, max: 10 }), fc.constant(100)),
   windowMaxBytes: fc.constantFrom(1, 200, 1_000, 1_000_000),
+  windowTotalMaxBytes: fc.constantFrom(1_000, 1_000_000_000),
+  diversionMaxPerMinute: fc.constantFrom(0, 10),
+  deferAfterMs: fc.constantFrom(null, 20),
+  breaker: fc.record({
+    failureShare: fc.constantFrom(0, 0, 0.5),
+    records: fc.integer({ min: 2, max: 5 }),
+    probeMs: fc.constantFrom(1, 200),
+    probeMaxMs: fc.constant(1000)
+  }),
   drainTimeoutMs: fc.constantFrom(0, 100, 2_000)
 })
 

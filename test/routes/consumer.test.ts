@@ -19,6 +19,8 @@ t.test('while it connects it says so, with a state that is whole', async t => {
     deadLettering: 0,
     abandoned: 0,
     blocked: 0,
+    limit: 0,
+    breaker: 'closed',
     problems: ['the consumer is connecting'],
     partitions: []
   })
@@ -46,6 +48,8 @@ t.test('running: what is in flight, and each partition with its window and lag',
     deadLettering: 0,
     abandoned: 0,
     blocked: 0,
+    limit: 50,
+    breaker: 'closed',
     problems: [],
     partitions: [{
       ...P0,
@@ -57,6 +61,7 @@ t.test('running: what is in flight, and each partition with its window and lag',
       committedOffset: 1,
       lastAdmitted: 2,
       paused: false,
+      suspended: false,
       lag: 2
     }]
   })

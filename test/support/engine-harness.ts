@@ -16,6 +16,10 @@ export const defaults: EngineOptions = {
   commitIntervalMs: 1000,
   windowMaxRecords: 1000,
   windowMaxBytes: 1_000_000,
+  windowTotalMaxBytes: 1_000_000_000,
+  diversionMaxPerMinute: 0,
+  deferAfterMs: null,
+  breaker: { failureShare: 0, records: 20, probeMs: 1000, probeMaxMs: 30_000 },
   drainTimeoutMs: 5_000
 }
 
@@ -78,6 +82,11 @@ export function harness (
     commitFailed () { tell('commit failed') },
     rebalanced ({ type }) { tell(type) },
     drained () { tell('drained') },
+    diverted () { tell('diverted') },
+    breakerMoved (state) { tell(`breaker ${state}`) },
+    topicMadeAnew () { tell('topic made anew') },
+    suspected () { tell('suspected') },
+    sought () { tell('sought') },
     completedBefore () { tell('completed before') },
     unexpected (what) { tell(what) },
     pausedOrResumed (what) { tell(what) },

@@ -116,6 +116,8 @@ export class FakeSource implements Source {
     }
   }
 
+  get hasEvent (): boolean { return this.#events.length > 0 }
+
   takeEvent (): RebalanceEvent | undefined {
     const event = this.#events.shift()
     if (event !== undefined) this.#taken.push(event)
@@ -134,6 +136,7 @@ export class FakeSource implements Source {
   }
 
   assign (partitions: readonly CommittedOffset[]): void {
+    assert(!this.#polling, 'assign while a poll is under way')
     assert.equal(this.#taken.shift()?.type, 'assigned', 'assign answers an assigned event')
     for (const one of partitions) {
       this.owned.add(idOf(one))
@@ -144,6 +147,7 @@ export class FakeSource implements Source {
   }
 
   unassign (partitions: readonly TopicPartition[]): void {
+    assert(!this.#polling, 'unassign while a poll is under way')
     assert.notEqual(this.#taken.shift()?.type ?? 'assigned', 'assigned', 'unassign answers a revoked or lost event')
     for (const one of partitions) {
       this.owned.delete(idOf(one))
@@ -153,10 +157,12 @@ export class FakeSource implements Source {
   }
 
   pause (partitions: readonly TopicPartition[]): void {
+    assert(!this.#polling, 'pause while a poll is under way')
     for (const one of partitions) this.paused.add(idOf(one))
   }
 
   resume (partitions: readonly TopicPartition[]): void {
+    assert(!this.#polling, 'resume while a poll is under way')
     for (const one of partitions) this.paused.delete(idOf(one))
   }
 

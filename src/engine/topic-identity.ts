@@ -1,0 +1,76 @@
+import type { OwnedPartition } from './owned-partition.js'
+import type { Clock, Source } from './types.js'
+
+/** How often it is looked whether the topics are still the ones that they were. */
+const LOOK_EVERY_MS = 30_000
+/** A drain waits no longer than this for an answer. */
+const DRAIN_LOOK_MS = 1_000
+
+/**
+ * Whether topics are still the ones that they were. One that is deleted and made again keeps its offsets in the group, and
+ * would be read from an offset that means nothing there: its first records would be passed over.
+ *
+ * What remains: from the moment that a topic was made anew until the next look (30 s at most) commits still speak of the old
+ * one. They name its id, so that whoever looks next begins at the beginning.
+ */
+export class TopicIdentity {
+  readonly #source: Source
+  readonly #clock: Clock
+  #ids: ReadonlyMap<string, string> | null = null
+  #looking: Promise<void> | null = null
+  #lookedAt: number
+
+  constructor ({ source, clock }: { source: Source, clock: Clock }) {
+    this.#source = source
+    this.#clock = clock
+    this.#lookedAt = clock.now()
+  }
+
+  /** Ids by name; none where they cannot be told now. */
+  async of (topics: Iterable<string>): Promise<ReadonlyMap<string, string>> {
+    try {
+      return await this.#source.topicIds([...new Set(topics)])
+    } catch {
+      // Whoever needs the brokers more tells that they are away.
+      return new Map()
+    }
+  }
+
+  /** Looks from time to time, without waiting for the answer: `changed` tells it later. */
+  lookSometimes (partitions: Iterable<OwnedPartition>): void {
+    if (this.#clock.now() - this.#lookedAt >= LOOK_EVERY_MS) this.#look(partitions)
+  }
+
+  /**
+   * Looks now, for what is about to be committed for the last time. Wait with `while (!looked()) …`: an answer that takes too
+   * long is done without.
+   */
+  beginLook (partitions: Iterable<OwnedPartition>): () => boolean {
+    const until = this.#clock.now() + DRAIN_LOOK_MS
+    this.#look(partitions)
+    return () => this.#looking === null || this.#clock.now() >= until
+  }
+
+  /** Partitions of topics that the last look has found to be others than they were; each is told once. */
+  changed (partitions: Iterable<OwnedPartition>): OwnedPartition[] {
+    const ids = this.#ids
+    if (ids === null) return []
+    this.#ids = null
+    const changed: OwnedPartition[] = []
+    for (const owned of partitions) {
+      const id = ids.get(owned.topic)
+      if (id === undefined || id === owned.topicId) continue
+      if (owned.topicId === '') owned.topicId = id
+      else changed.push(owned)
+    }
+    return changed
+  }
+
+  #look (partitions: Iterable<OwnedPartition>): void {
+    if (this.#looking !== null) return
+    this.#lookedAt = this.#clock.now()
+    const topics = new Set(Array.from(partitions, ({ topic }) => topic))
+    if (topics.size === 0) return
+    this.#looking = this.of(topics).then(ids => { this.#ids = ids }).finally(() => { this.#looking = null })
+  }
+}
