@@ -233,6 +233,12 @@ t.test('at the limit it is said whole, one byte below it not at all', async t =>
   t.equal(encodeProgress(one, limit - 1), '')
   t.ok(encodeProgress(one, 100_000).length > limit, 'with room it is not deflated')
 
+  // The same as a bitmap.
+  const random = numbers()
+  const dense = { ...NOTHING, done: Array.from({ length: 1000 }, (_, n): OffsetRange => [n * 4 + 1, n * 4 + 2 + random() % 3]) }
+  t.equal(encodeProgress(dense, 200), '')
+  same(decodeProgress(encodeProgress(dense), 0), dense)
+
   // With more to say, the ranges alone go.
   const more = { ...one, topicId: TOPIC_ID, starts: 2, clean: true }
   while (decodeProgress(encodeProgress(more, limit), 7)?.done.length === 0) limit++
