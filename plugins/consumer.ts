@@ -13,6 +13,7 @@ import { connectSource, subscriptionProblem } from '../src/kafka/consumer.js'
 import type { Metrics } from '../src/metrics.js'
 import type { KafkaRecord } from '../src/record.js'
 import { deferralOf, originalOf, retryRecord } from '../src/retry-topic.js'
+import { STALLS, Watchdog, type Stall } from '../src/watchdog.js'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -26,8 +27,8 @@ export interface Consumer {
   readonly state: GroupMemberState
   /** What keeps it from doing its work, in sentences for an operator: its own problems, and a missing dead-letter topic. */
   problems (): Promise<string[]>
-  /** Its loop has not turned for this long. */
-  stalled (afterMs: number): boolean
+  /** Why it does not do its work though nothing stands in its way: a restart may help. Empty when all is well. */
+  readonly stalls: readonly Stall[]
   /** The topic that a record of `topic` goes to when its attempts are used up, `null` with dead letters off. */
   deadLetterTopicOf (topic: string): string | null
   /** What may be done to it while it runs. */
@@ -51,6 +52,9 @@ export interface ConsumerPluginOptions {
 
 /** A handler may ask for a day; nothing of the retry topic waits longer, whatever its headers say. */
 const RETRY_WAIT_MAX_MS = 24 * 60 * 60 * 1000
+
+/** How often it is looked whether the consumer does its work. */
+const WATCH_EVERY_MS = 5_000
 
 /** Runs the consumer from when the process is ready until it closes: then it drains, commits and leaves its group. */
 export default fp<ConsumerPluginOptions>(async (app, options) => {
@@ -112,10 +116,7 @@ export default fp<ConsumerPluginOptions>(async (app, options) => {
       const joining = phase === 'running' || problems.length > 0 ? [] : [`the consumer is ${phase}`]
       return [...problems, ...joining, ...await missingDeadLetterTopics()]
     },
-    stalled (afterMs) {
-      const { phase, lastTurnAt } = member.state
-      return phase !== 'connecting' && phase !== 'stopped' && systemClock.now() - lastTurnAt > afterMs
-    },
+    get stalls () { return closing ? [] : watchdog.stalls },
     deadLetterTopicOf,
     controls
   })
@@ -123,13 +124,31 @@ export default fp<ConsumerPluginOptions>(async (app, options) => {
   app.metrics.onScrape(() => {
     observer.flush()
     setGauges(app.metrics.consumer, member.state)
+    const stalls = new Set(closing ? [] : watchdog.stalls.map(({ kind }) => kind))
+    for (const reason of STALLS) app.metrics.consumer.stalled.set({ reason }, stalls.has(reason) ? 1 : 0)
     app.metrics.consumer.inFlightLimit.set(controls.limit)
   })
 
-  app.addHook('onReady', async () => member.start())
+  const watchdog = new Watchdog({
+    stalledAfterMs: config.stallTimeoutMs, handlerMs: config.handlerTimeoutMs + config.handlerGraceMs, now: systemClock.now
+  })
+  let watching: NodeJS.Timeout | undefined
+  const watch = () => {
+    const before = new Set(watchdog.stalls.map(({ kind }) => kind))
+    for (const { kind, reason } of watchdog.look(member.state)) {
+      if (!before.has(kind)) log.error({ kind, reason }, 'the consumer has stalled')
+    }
+  }
+  let closing = false
+  app.addHook('onReady', async () => {
+    member.start()
+    watching = setInterval(watch, Math.min(WATCH_EVERY_MS, config.stallTimeoutMs))
+  })
   let stopped: Promise<void> | undefined
   const stop = () => {
     if (stopped !== undefined) return stopped
+    closing = true
+    clearInterval(watching)
     log.info('draining the consumer')
     stopped = member.stop(options.closeTimeoutMs).then(() => log.info('the consumer has left its group'))
     return stopped

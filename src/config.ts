@@ -177,6 +177,7 @@ function consumerConfig (
     handlerTimeoutMs: values.KAFKA_HANDLER_TIMEOUT_MS,
     handlerGraceMs: values.KAFKA_HANDLER_GRACE_MS,
     maxAbandoned: values.KAFKA_MAX_ABANDONED,
+    stallTimeoutMs: values.KAFKA_STALL_TIMEOUT_MS,
     retry: {
       maxAttempts: values.KAFKA_RETRY_MAX_ATTEMPTS,
       backoffMs: values.KAFKA_RETRY_BACKOFF_MS,

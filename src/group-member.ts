@@ -45,6 +45,7 @@ export class GroupMember {
   #engine: Engine | null = null
   #running: Promise<void> | null = null
   #stopping = false
+  #ended = false
   #wake: (() => void) | null = null
   #failure: Error | null = null
   #endsTimer: NodeJS.Timeout | null = null
@@ -57,7 +58,7 @@ export class GroupMember {
   }
 
   start (): void {
-    this.#running ??= this.#run()
+    this.#running ??= this.#run().finally(() => { this.#ended = true })
     this.#endsTimer ??= setInterval(() => { this.#askEnds() }, ENDS_AT_FIRST_MS)
   }
 
@@ -78,7 +79,7 @@ export class GroupMember {
   get state (): GroupMemberState {
     const engine = this.#engine?.state
     if (engine === undefined) {
-      if (this.#stopping) return { ...NOT_RUNNING, phase: 'stopped', problems: [] }
+      if (this.#stopping || this.#ended) return { ...NOT_RUNNING, phase: 'stopped', problems: [] }
       const connecting = this.#failure === null ? 'the consumer is connecting' : `the consumer cannot connect: ${this.#failure.message}`
       return { ...NOT_RUNNING, phase: 'connecting', problems: [connecting] }
     }

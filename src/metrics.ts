@@ -47,6 +47,8 @@ export function createMetrics (registry: Registry) {
       topicsMadeAnew: counter('sluice_consumer_topics_made_anew_total', 'Topics found to be deleted and made again', ['topic']),
       suspected: counter('sluice_consumer_suspected_partitions_total',
         'Partitions begun with care, because their owners kept ending at the same place', ['topic']),
+      stalled: gauge('sluice_consumer_stalled',
+        '1 while the consumer does not do its work though nothing stands in its way: loop, ended, silent, stuck', ['reason']),
       up: gauge('sluice_consumer_up', '1 while the consumer runs as a member of its group, else 0'),
 
       inFlight: gauge('sluice_consumer_in_flight_records', 'Handlers running now', PARTITION),

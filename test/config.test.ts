@@ -74,6 +74,7 @@ t.test('an empty environment tries things out on loopback with an embedded broke
         handlerTimeoutMs: 60_000,
         handlerGraceMs: 5000,
         maxAbandoned: 10,
+        stallTimeoutMs: 60_000,
         retry: { maxAttempts: 5, backoffMs: 200, backoffMaxMs: 30_000 },
         deadLetterTopic: { kind: 'suffix', suffix: '.dlq' }
       }
@@ -124,6 +125,7 @@ t.test('every variable reaches the place that it configures', async t => {
     KAFKA_HANDLER_TIMEOUT_MS: '13',
     KAFKA_HANDLER_GRACE_MS: '14',
     KAFKA_MAX_ABANDONED: '15',
+    KAFKA_STALL_TIMEOUT_MS: '1024',
     KAFKA_RETRY_MAX_ATTEMPTS: '16',
     KAFKA_RETRY_BACKOFF_MS: '17',
     KAFKA_RETRY_BACKOFF_MAX_MS: '18',
@@ -187,6 +189,7 @@ t.test('every variable reaches the place that it configures', async t => {
       handlerTimeoutMs: 13,
       handlerGraceMs: 14,
       maxAbandoned: 15,
+      stallTimeoutMs: 1024,
       retry: { maxAttempts: 16, backoffMs: 17, backoffMaxMs: 18 },
       deadLetterTopic: { kind: 'off', then: 'skip' },
       retryTopic: { name: 'later', afterMs: 21 },

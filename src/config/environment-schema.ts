@@ -162,6 +162,8 @@ const consumer = {
   KAFKA_MAX_ABANDONED: Type.Integer({
     description: 'Handlers that did not stop, at which nothing new is started', default: 10, minimum: 1, maximum: 10_000
   }),
+  KAFKA_STALL_TIMEOUT_MS: milliseconds(
+    'How long the consumer\'s loop may stand still, or a partition whose lag grows, before `/healthz` says that it has stalled', 60_000, 1000),
   KAFKA_RETRY_MAX_ATTEMPTS: Type.Integer({ description: 'Attempts altogether; 1 tries nothing again', default: 5, minimum: 1, maximum: 1000 }),
   KAFKA_RETRY_BACKOFF_MS: milliseconds('Wait before the second attempt; it doubles from there, with jitter', 200, 0, 3_600_000),
   KAFKA_RETRY_BACKOFF_MAX_MS: milliseconds('Longest such wait; at least `KAFKA_RETRY_BACKOFF_MS`', 30_000, 0, 3_600_000),

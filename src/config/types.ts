@@ -77,6 +77,7 @@ export interface ConsumerConfig {
   readonly handlerTimeoutMs: number
   readonly handlerGraceMs: number
   readonly maxAbandoned: number
+  readonly stallTimeoutMs: number
   readonly retry: {
     /** Attempts altogether: 1 means that nothing is tried again. */
     readonly maxAttempts: number
