@@ -31,6 +31,23 @@ export interface StoredRecord {
 
 export interface CommittedOffset { topic: string, partition: number, offset: number, metadata: string, leaderEpoch: number | null }
 
+/** One commit as a group's coordinator wrote it down. */
+export interface LoggedCommit {
+  topic: string
+  partition: number
+  offset: number
+  metadata: string
+  /** When the coordinator took it, in milliseconds since 1970. */
+  at: number
+}
+
+/** What was added since the last look. */
+export interface Follower<T> {
+  /** Waits up to 200 ms for something new. Not to be called again before it has answered. */
+  next (): Promise<T[]>
+  stop (): Promise<void>
+}
+
 export interface GroupDescription {
   /** Kafka's name for it, as in `Stable`, `Empty`, `Dead` (there is no such group). */
   state: string
@@ -187,14 +204,30 @@ export class Kafka {
   async readAll (
     topic: string, { isolation = 'read_committed', timeoutMs = 20_000 }: { isolation?: Isolation, timeoutMs?: number } = {}
   ): Promise<StoredRecord[]> {
-    type Wire = Omit<StoredRecord, 'key' | 'value' | 'headers'> & { key: string | null, value: string | null, headers: Array<[string, string | null]> }
-    const records = await this.#call<Wire[]>('read', { topic, isolation, timeoutMs })
-    return records.map(record => ({
-      ...record,
-      key: fromBase64(record.key),
-      value: fromBase64(record.value),
-      headers: record.headers.map(([name, value]) => [name, fromBase64(value)])
-    }))
+    return (await this.#call<WireRecord[]>('read', { topic, isolation, timeoutMs })).map(fromWire)
+  }
+
+  /** Reads a topic on and on, from its beginning; of the partitions that it has at the first look. */
+  follow (topic: string): Follower<StoredRecord> {
+    return this.#follow<WireRecord, StoredRecord>('follow', { topic }, fromWire)
+  }
+
+  /**
+   * Every commit of a group, in the order in which its coordinators wrote them into their own log: none is missed between
+   * two looks, as with committedOffsets(), and no coordinator that does not know of its end yet can tell old ones.
+   */
+  followCommits (group: string): Follower<LoggedCommit> {
+    return this.#follow<LoggedCommit, LoggedCommit>('followCommits', { group }, commit => commit)
+  }
+
+  /** Makes another replica of each partition its leader, without a broker being stopped; returns how many moved. */
+  moveLeaders (topic: string): Promise<number> {
+    return this.#call('moveLeaders', { topic })
+  }
+
+  /** Adds partitions to a topic until it has this many. */
+  async addPartitions (topic: string, total: number): Promise<void> {
+    await this.#call('addPartitions', { topic, total })
   }
 
   /** Writes records with acks=all; returns where each one went. 10,000 take well under a second. */
@@ -225,6 +258,14 @@ export class Kafka {
     return parseLines(await kcat(['-b', this.bootstrapServers, '-G', group, '-X', 'auto.offset.reset=earliest', '-c', String(count), '-q', '-J', topic]))
   }
 
+  #follow<Wire, T> (op: string, args: Record<string, unknown>, decode: (wire: Wire) => T): Follower<T> {
+    const follow = uniqueName(op)
+    return {
+      next: async () => (await this.#call<Wire[]>(op, { ...args, follow, waitMs: 200 })).map(decode),
+      stop: async () => { await this.#call('unfollow', { follow }) }
+    }
+  }
+
   #call<T> (op: string, args: Record<string, unknown> = {}): Promise<T> {
     return this.#witness.call<T>(op, { bootstrap: this.bootstrapServers, ...args })
   }
@@ -240,6 +281,17 @@ function toBase64 (bytes: Bytes | undefined): string | null {
 
 function fromBase64 (text: string | null): Buffer | null {
   return text === null ? null : Buffer.from(text, 'base64')
+}
+
+type WireRecord = Omit<StoredRecord, 'key' | 'value' | 'headers'> & { key: string | null, value: string | null, headers: Array<[string, string | null]> }
+
+function fromWire (record: WireRecord): StoredRecord {
+  return {
+    ...record,
+    key: fromBase64(record.key),
+    value: fromBase64(record.value),
+    headers: record.headers.map(([name, value]) => [name, fromBase64(value)])
+  }
 }
 
 function toWire (record: NewRecord): object {

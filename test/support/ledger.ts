@@ -15,6 +15,9 @@ export interface LedgerEntry {
   readonly pid: number
   /** Milliseconds since 1970. */
   readonly at: number
+  /** Of chaos's handler only: the record's own name, and how it fails for good if it does. */
+  readonly id?: string
+  readonly poison?: string
 }
 
 /**
@@ -79,11 +82,18 @@ export function countHandled (ledger: Ledger, written: ReadonlyArray<{ topic: st
   }
 }
 
+/** Whether the process of an entry was, at a time, no longer the one that decides about the entry's partition. */
+export type Superseded = (entry: LedgerEntry, at: number) => boolean
+
 /**
  * Where a key's order was broken: two of its records in flight together, or one that first began after a later one had. `gone`
- * are the processes that were killed: what they had in flight ended with them.
+ * are the processes that were killed: what they had in flight ended with them. Where a caller knows it more exactly, it says
+ * with a function when a process was killed, or fenced without knowing it: then what it has in flight may be overtaken, and
+ * what it still begins does not count.
  */
-export function orderViolations (entries: readonly LedgerEntry[], gone: ReadonlySet<number> = new Set()): string[] {
+export function orderViolations (entries: readonly LedgerEntry[], gone: ReadonlySet<number> | Superseded = new Set()): string[] {
+  const superseded: Superseded = typeof gone === 'function' ? gone : entry => gone.has(entry.pid)
+  const begins: Superseded = typeof gone === 'function' ? gone : () => false
   const violations: string[] = []
   const running = new Map<string, LedgerEntry>()
   const latest = new Map<string, number>()
@@ -96,7 +106,8 @@ export function orderViolations (entries: readonly LedgerEntry[], gone: Readonly
       if (open !== undefined && open.offset === entry.offset && open.pid === entry.pid) running.delete(lane)
       continue
     }
-    if (open !== undefined && !gone.has(open.pid)) {
+    if (begins(entry, entry.at)) continue
+    if (open !== undefined && (open.pid === entry.pid || !superseded(open, entry.at))) {
       violations.push(`${lane}: ${entry.offset} (process ${entry.pid}) began while ${open.offset} (process ${open.pid}) was in flight`)
     }
     const before = latest.get(lane) ?? -1

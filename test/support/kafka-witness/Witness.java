@@ -6,11 +6,13 @@ import java.io.OutputStream;
 import java.net.InetAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
+import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Base64;
 import java.util.Collection;
+import java.util.Collections;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -22,18 +24,23 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Function;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.ConsumerGroupDescription;
 import org.apache.kafka.clients.admin.MemberDescription;
+import org.apache.kafka.clients.admin.NewPartitionReassignment;
+import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.RecordsToDelete;
 import org.apache.kafka.clients.admin.TopicDescription;
+import org.apache.kafka.clients.consumer.CloseOptions;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.ElectionType;
 import org.apache.kafka.common.PartitionInfo;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.acl.AccessControlEntry;
@@ -43,11 +50,15 @@ import org.apache.kafka.common.acl.AclPermissionType;
 import org.apache.kafka.common.errors.GroupIdNotFoundException;
 import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.header.internals.RecordHeader;
+import org.apache.kafka.common.protocol.ByteBufferAccessor;
 import org.apache.kafka.common.resource.PatternType;
 import org.apache.kafka.common.resource.ResourcePattern;
 import org.apache.kafka.common.resource.ResourceType;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
+import org.apache.kafka.common.utils.Utils;
+import org.apache.kafka.coordinator.group.generated.OffsetCommitKey;
+import org.apache.kafka.coordinator.group.generated.OffsetCommitValue;
 
 /**
  * The tests' independent witness: Apache Kafka's own Java client behind a socket on 127.0.0.1, so that what the gateway
@@ -66,6 +77,7 @@ public class Witness {
   });
   static final Map<String, Admin> ADMINS = new ConcurrentHashMap<>();
   static final Map<String, KafkaProducer<byte[], byte[]>> PRODUCERS = new ConcurrentHashMap<>();
+  static final Map<String, KafkaConsumer<byte[], byte[]>> FOLLOWED = new ConcurrentHashMap<>();
 
   public static void main(String[] args) throws Exception {
     ServerSocket server = new ServerSocket(0, 50, InetAddress.getByName("127.0.0.1"));
@@ -131,6 +143,12 @@ public class Witness {
       case "read": return read(bootstrap, request);
       case "produce": return produce(PRODUCERS.computeIfAbsent(bootstrap, servers -> producer(servers, null)), request);
       case "transaction": return transaction(bootstrap, request);
+      case "follow": return follow(bootstrap, request);
+      case "followCommits": return followCommits(bootstrap, request);
+      case "unfollow": return unfollow(request);
+      case "moveLeaders": return moveLeaders(admin, text(request, "topic"));
+      case "addPartitions": return admin.createPartitions(Map.of(text(request, "topic"), NewPartitions.increaseTo(request.get("total").asInt())))
+          .all().get();
       default: throw new IllegalArgumentException("no such op: " + request.get("op"));
     }
   }
@@ -231,18 +249,79 @@ public class Witness {
         if (System.nanoTime() > deadline) throw new IllegalStateException("timed out before the end of " + open);
         for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(200))) {
           if (record.offset() >= end.get(new TopicPartition(record.topic(), record.partition()))) continue;
-          List<Object> headers = new ArrayList<>();
-          for (Header header : record.headers()) {
-            List<Object> pair = new ArrayList<>();
-            pair.add(header.key());
-            pair.add(base64(header.value()));
-            headers.add(pair);
-          }
-          records.add(object("partition", record.partition(), "offset", record.offset(), "timestamp", record.timestamp(),
-              "key", base64(record.key()), "value", base64(record.value()), "headers", headers));
+          records.add(wire(record));
         }
       }
     }
+  }
+
+  /** What was added to a topic since the last call under the same name, at first all of it; the partitions are those of the first call. */
+  static Object follow(String bootstrap, JsonNode request) {
+    return followed(bootstrap, request, consumer -> partitions(consumer, text(request, "topic"))).stream().map(Witness::wire).toList();
+  }
+
+  /**
+   * Every commit of a group since the last call under the same name, in the order in which its coordinators wrote them down: it is read
+   * from the log that they keep, so that none is missed between two looks, and it does not matter which broker thinks that it
+   * is the coordinator.
+   */
+  static Object followCommits(String bootstrap, JsonNode request) {
+    String group = text(request, "group");
+    List<Object> commits = new ArrayList<>();
+    List<ConsumerRecord<byte[], byte[]>> log = followed(bootstrap, request, consumer -> {
+      int count = partitions(consumer, "__consumer_offsets").size();
+      return List.of(new TopicPartition("__consumer_offsets", Utils.abs(group.hashCode()) % count));
+    });
+    for (ConsumerRecord<byte[], byte[]> record : log) {
+      ByteBuffer keyBytes = ByteBuffer.wrap(record.key());
+      short keyVersion = keyBytes.getShort();
+      // The group's members and assignments are in the same log, under higher numbers; null is an offset that expired.
+      if (keyVersion > 1 || record.value() == null) continue;
+      OffsetCommitKey key = new OffsetCommitKey(new ByteBufferAccessor(keyBytes), keyVersion);
+      if (!key.group().equals(group)) continue;
+      ByteBuffer valueBytes = ByteBuffer.wrap(record.value());
+      OffsetCommitValue value = new OffsetCommitValue(new ByteBufferAccessor(valueBytes.slice(2, valueBytes.limit() - 2)), valueBytes.getShort(0));
+      commits.add(object("topic", key.topic(), "partition", key.partition(), "offset", value.offset(),
+          "metadata", value.metadata(), "at", value.commitTimestamp()));
+    }
+    return commits;
+  }
+
+  static List<ConsumerRecord<byte[], byte[]>> followed(
+      String bootstrap, JsonNode request, Function<KafkaConsumer<byte[], byte[]>, Collection<TopicPartition>> choose) {
+    KafkaConsumer<byte[], byte[]> consumer = FOLLOWED.computeIfAbsent(text(request, "follow"), name -> consumer(bootstrap, "read_committed"));
+    List<ConsumerRecord<byte[], byte[]>> records = new ArrayList<>();
+    synchronized (consumer) {
+      if (consumer.assignment().isEmpty()) {
+        Collection<TopicPartition> all = choose.apply(consumer);
+        consumer.assign(all);
+        consumer.seekToBeginning(all);
+      }
+      consumer.poll(Duration.ofMillis(request.get("waitMs").asLong())).forEach(records::add);
+    }
+    return records;
+  }
+
+  static Object unfollow(JsonNode request) {
+    KafkaConsumer<byte[], byte[]> consumer = FOLLOWED.remove(text(request, "follow"));
+    if (consumer == null) return null;
+    synchronized (consumer) {
+      consumer.close(CloseOptions.timeout(Duration.ofSeconds(1)));
+    }
+    return null;
+  }
+
+  /** Makes the next replica of each partition its preferred one, and elects it: leadership moves, no broker stops. */
+  static Object moveLeaders(Admin admin, String name) throws Exception {
+    TopicDescription topic = admin.describeTopics(List.of(name)).allTopicNames().get().get(name);
+    Map<TopicPartition, Optional<NewPartitionReassignment>> moves = new HashMap<>();
+    topic.partitions().forEach(info -> {
+      List<Integer> replicas = new ArrayList<>(info.replicas().stream().map(node -> node.id()).toList());
+      Collections.rotate(replicas, -1);
+      moves.put(new TopicPartition(name, info.partition()), Optional.of(new NewPartitionReassignment(replicas)));
+    });
+    admin.alterPartitionReassignments(moves).all().get();
+    return admin.electLeaders(ElectionType.PREFERRED, moves.keySet()).partitions().get().values().stream().filter(Optional::isEmpty).count();
   }
 
   static Object transaction(String bootstrap, JsonNode request) throws Exception {
@@ -270,6 +349,18 @@ public class Witness {
     List<Object> written = new ArrayList<>();
     for (Future<RecordMetadata> one : sent) written.add(object("partition", one.get().partition(), "offset", one.get().offset()));
     return written;
+  }
+
+  static Object wire(ConsumerRecord<byte[], byte[]> record) {
+    List<Object> headers = new ArrayList<>();
+    for (Header header : record.headers()) {
+      List<Object> pair = new ArrayList<>();
+      pair.add(header.key());
+      pair.add(base64(header.value()));
+      headers.add(pair);
+    }
+    return object("partition", record.partition(), "offset", record.offset(), "timestamp", record.timestamp(),
+        "key", base64(record.key()), "value", base64(record.value()), "headers", headers);
   }
 
   static KafkaProducer<byte[], byte[]> producer(String bootstrap, String transactionalId) {

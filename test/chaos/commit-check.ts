@@ -1,0 +1,67 @@
+import { decodeProgress } from '../../src/engine/progress.js'
+import type { LoggedCommit } from '../support/kafka.js'
+import type { Evidence } from './evidence.js'
+
+/** The ledger's clock and the coordinator's are the same machine's; both cut off what is below a millisecond. */
+const CLOCK_SLACK_MS = 5
+
+/**
+ * Compares every commit that a coordinator took with what was completed by then. Nothing may be said to be completed, by
+ * the commit offset or by the metadata above it, that was not, at the moment of the commit; and no commit may go back.
+ */
+export class CommitCheck {
+  /** Offsets and metadata that were looked at. A check that saw none has shown nothing. */
+  compared = 0
+  readonly #violation: (text: string) => void
+  readonly #reached = new Map<number, number>()
+  /** Above the commit offset, what was found to be well already. */
+  readonly #seen = new Map<number, Set<number>>()
+  #later: { id: string, commit: LoggedCommit }[] = []
+
+  constructor (violation: (text: string) => void) {
+    this.#violation = violation
+  }
+
+  look (commit: LoggedCommit, evidence: Evidence): void {
+    const { partition, offset, metadata, topic } = commit
+    this.compared++
+    const reached = this.#reached.get(partition) ?? 0
+    const seen = this.#seen.get(partition) ?? new Set()
+    this.#seen.set(partition, seen)
+    if (offset < reached) this.#violation(`${topic}/${partition}: the commit went back from ${reached} to ${offset}`)
+    for (let at = reached; at < offset; at++) {
+      if (!seen.delete(at)) this.#mustBeCompleted(`${topic}/${partition}/${at}`, commit, evidence)
+    }
+    this.#reached.set(partition, Math.max(reached, offset))
+    for (const [from, to] of decodeProgress(metadata, offset)?.done ?? []) {
+      for (let at = Math.max(from, reached); at < to; at++) {
+        if (seen.has(at)) continue
+        seen.add(at)
+        this.#mustBeCompleted(`${topic}/${partition}/${at}`, commit, evidence)
+      }
+    }
+  }
+
+  /** What could not be decided when it was seen: whether a dead letter was there. Once all of them are read. */
+  finish (evidence: Evidence): void {
+    const later = this.#later
+    this.#later = []
+    for (const { id, commit } of later) this.#mustBeCompleted(id, commit, evidence, true)
+  }
+
+  #mustBeCompleted (id: string, commit: LoggedCommit, evidence: Evidence, lettersAreRead = false): void {
+    const at = evidence.completedAt(id)
+    if (at !== undefined && at <= commit.at + CLOCK_SLACK_MS) return
+    const entry = evidence.started.get(id)
+    if (entry?.poison !== undefined && !lettersAreRead) {
+      this.#later.push({ id, commit })
+      return
+    }
+    const how = at !== undefined ? `it was completed ${at - commit.at} ms later` : entry === undefined ? 'nobody began it' : 'it was begun, and not completed'
+    this.#violation(`${id} is said to be completed by the commit of ${commit.offset}${commit.metadata === '' ? '' : ' with metadata'} at ${time(commit.at)}, but ${how}`)
+  }
+}
+
+export function time (at: number): string {
+  return new Date(at).toISOString().slice(11, 23)
+}

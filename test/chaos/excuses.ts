@@ -1,0 +1,77 @@
+import { idOf, type LedgerEntry } from '../support/ledger.js'
+import type { FaultLog } from './faults.js'
+import type { Life } from './fleet.js'
+import type { Held, Ownership } from './ownership.js'
+
+/**
+ * What at-least-once allows, and no more. Each excuse needs a fault that was really done, at that time, to that process
+ * (or to a broker); where a process says that it lost its partitions, that alone excuses nothing.
+ *
+ * A fenced process, told as events: 1. A gateway falls silent (SIGSTOP), or the group's coordinator does. 2. The group gives
+ * it up. 3. Another gateway takes its partition and begins. 4. The first one, which knows nothing, ends what it had in
+ * flight, and may begin more. 5. A heartbeat is refused: "partitions lost". From 3 to 5 it is superseded.
+ */
+export class Excuses {
+  readonly #lives: Map<number, Life>
+  readonly #starts = new Map<number, LedgerEntry[]>()
+  readonly #beganAt = new Map<string, number>()
+  readonly #ownership: Ownership
+  readonly #faults: FaultLog
+
+  constructor (lives: readonly Life[], entries: readonly LedgerEntry[], ownership: Ownership, faults: FaultLog) {
+    this.#lives = new Map(lives.map(life => [life.pid, life]))
+    this.#ownership = ownership
+    this.#faults = faults
+    for (const entry of entries) {
+      if (entry.what !== 'start') continue
+      this.#beganAt.set(attemptOf(entry), entry.at)
+      const list = this.#starts.get(entry.partition)
+      if (list === undefined) this.#starts.set(entry.partition, [entry])
+      else list.push(entry)
+    }
+  }
+
+  /** Whether the process of an entry could no longer, or not rightly, have anything in flight in its partition at this time. */
+  superseded (entry: LedgerEntry, at: number): boolean {
+    const life = this.#lives.get(entry.pid)
+    if (life === undefined) return false
+    if (at >= (life.killedAt ?? life.exitedAt ?? Infinity)) return true
+    const takenOverAt = this.#takenOverAt(entry, life)
+    return takenOverAt !== null && at >= takenOverAt
+  }
+
+  /** Why a record that this process had handled may be handled again by the next owner; `null` where nothing allows it. */
+  forRepeating (end: LedgerEntry, again: LedgerEntry): 'killed' | 'fenced' | 'not committed' | null {
+    const life = this.#lives.get(end.pid)
+    if (life !== undefined && life.killedAt !== null && again.at >= life.killedAt) return 'killed'
+    if (this.superseded(end, Math.max(end.at, again.at)) || this.superseded(again, again.at)) return 'fenced'
+    const held = this.#ownership.at(end.pid, end.partition, end.at)
+    const leftAt = held?.until ?? life?.stoppedAt ?? life?.exitedAt ?? null
+    if (held !== undefined && leftAt !== null && leftAt <= again.at && this.#faults.commitsMayFail(leftAt)) return 'not committed'
+    return null
+  }
+
+  /** When another process began with this one's partition after a fault had cut this one off; `null` where that was not so. */
+  #takenOverAt (entry: LedgerEntry, life: Life): number | null {
+    // What began before it was told may end after.
+    const beganAt = this.#beganAt.get(attemptOf(entry)) ?? entry.at
+    const held = this.#ownership.at(entry.pid, entry.partition, beganAt)
+    const cutOff = held && this.#cutOff(held, life)
+    if (held === undefined || cutOff === undefined || beganAt > cutOff.to) return null
+    const other = this.#starts.get(entry.partition)!.find(({ pid, at }) => pid !== entry.pid && at >= Math.max(cutOff.from, held.from))
+    return other === undefined ? null : other.at
+  }
+
+  /** From the fault to when the process knew, or was at an end: that it was told, or ended without being told. */
+  #cutOff ({ how, until, drainedAt }: Held, { pid, exitedAt }: Life): { from: number, to: number } | undefined {
+    // Given up in good order, but cut off in the middle of the drain.
+    const to = how === 'lost' ? until : how === 'revoked' ? drainedAt ?? exitedAt : exitedAt
+    if (to === null) return undefined
+    const fault = how === 'revoked' ? this.#faults.fencingWithin(pid, until!, to) : this.#faults.fencing(pid, to)
+    return fault && { from: fault.from, to }
+  }
+}
+
+function attemptOf (entry: LedgerEntry): string {
+  return `${entry.pid}/${idOf(entry)}/${entry.attempt}`
+}

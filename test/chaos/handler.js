@@ -1,0 +1,31 @@
+// Does with a record what its value says (see traffic.ts), and writes each attempt into the ledger, with the record's id:
+//   ms      how long an attempt takes
+//   fails   so many attempts fail at first
+//   poison  every attempt fails: 'retried' until its attempts are used up, or 'hopeless' at once
+//   hangs   the first attempt waits until its signal is aborted
+import { setTimeout as delay } from 'node:timers/promises'
+import { note } from '../support/handlers/journal.js'
+
+export default async function handle (record, { attempt, signal }) {
+  const { id, ms, fails = 0, poison, hangs } = JSON.parse(record.value)
+  const more = poison === undefined ? { id } : { id, poison }
+  note('start', record, attempt, more)
+  try {
+    if (hangs && attempt === 1) await hang(signal)
+    if (ms > 0) await delay(ms)
+    if (poison !== undefined) throw Object.assign(new Error('fails for good'), poison === 'hopeless' && { retriable: false })
+    if (attempt <= fails) throw new Error('fails at first')
+  } catch (error) {
+    note('fail', record, attempt, more)
+    throw error
+  }
+  note('end', record, attempt, more)
+}
+
+function hang (signal) {
+  return new Promise((resolve, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+    // Aborted before it was looked at: no event comes.
+    if (signal.aborted) reject(signal.reason)
+  })
+}
