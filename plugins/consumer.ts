@@ -44,6 +44,8 @@ export interface ConsumerPluginOptions {
   readonly messageMaxBytes: number
   /** How long the drain may take when the process closes. */
   readonly closeTimeoutMs: number
+  /** Told that another process has this one's KAFKA_GROUP_INSTANCE_ID: nothing is consumed any more, and the process should end. */
+  readonly onFenced?: (error: Error) => void
   /** Instead of the configured handler. */
   readonly handler?: Handler
   /** Instead of a member of a group in Kafka. */
@@ -101,6 +103,10 @@ export default fp<ConsumerPluginOptions>(async (app, options) => {
     onRestart: (err, delayMs) => {
       app.metrics.consumer.restarts.inc()
       log.error({ err, delayMs }, 'the consumer failed; making it anew')
+    },
+    onFenced: err => {
+      log.fatal({ err, groupInstanceId: config.groupInstanceId }, 'another member has this KAFKA_GROUP_INSTANCE_ID; nothing is consumed any more')
+      options.onFenced?.(err)
     }
   })
   const missingDeadLetterTopics = async (): Promise<string[]> => {

@@ -18,12 +18,13 @@ import { startEmbeddedBroker } from './kafka/embedded-broker.js'
 import type { ProducerObserver } from './kafka/record-producer.js'
 import { serverOptions } from './server-options.js'
 
-/** Parts that tests put in place of the configured ones. */
+/** What a caller wants to know, and parts that tests put in place of the configured ones. */
 export interface Overrides {
   readonly logger?: FastifyServerOptions['logger']
   readonly producer?: ProducerPluginOptions['producer']
   readonly handler?: ConsumerPluginOptions['handler']
   readonly connect?: ConsumerPluginOptions['connect']
+  readonly onFenced?: ConsumerPluginOptions['onFenced']
 }
 
 /** What a drain leaves of the time to close: the last commit, leaving the group, disconnecting. */
@@ -62,7 +63,8 @@ export async function buildApp (config: Config, overrides: Overrides = {}): Prom
       messageMaxBytes: config.producer.messageMaxBytes,
       closeTimeoutMs: drainTime(config),
       ...(overrides.handler && { handler: overrides.handler }),
-      ...(overrides.connect && { connect: overrides.connect })
+      ...(overrides.connect && { connect: overrides.connect }),
+      ...(overrides.onFenced && { onFenced: overrides.onFenced })
     })
     await app.register(sendMessageRoute, { topic: config.producer.topic, requestTimeoutMs: config.http.requestTimeoutMs })
     await app.register(recordsRoute, { requestTimeoutMs: config.http.requestTimeoutMs })

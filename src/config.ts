@@ -156,6 +156,7 @@ function consumerConfig (
   if (groupId === undefined || topics.length === 0) return null
   return {
     groupId,
+    groupInstanceId: values.KAFKA_GROUP_INSTANCE_ID ?? null,
     topics,
     client: file?.passed.consumer ?? {},
     groupProtocol: values.KAFKA_GROUP_PROTOCOL,

@@ -1,6 +1,6 @@
 import type { Engine, EngineState, PartitionState } from './engine/engine.js'
 import { partitionId } from './engine/partition-id.js'
-import type { PartitionEnd, Source, TopicPartition } from './engine/types.js'
+import { PollError, type PartitionEnd, type Source, type TopicPartition } from './engine/types.js'
 
 /** A source that was connected, with what goes along with the connection. */
 export interface ConnectedSource extends Source {
@@ -14,6 +14,8 @@ export interface GroupMemberOptions {
   readonly createEngine: (source: Source) => Engine
   /** Told why the member is made anew. */
   readonly onRestart: (error: Error, delayMs: number) => void
+  /** Told that another process has this member's identity. It is not made anew: that would only take it back. */
+  readonly onFenced: (error: PollError) => void
 }
 
 /** One partition, with its lag: `null` until its end is known. */
@@ -46,8 +48,10 @@ export class GroupMember {
   #running: Promise<void> | null = null
   #stopping = false
   #ended = false
+  #stopDeadline = Infinity
   #wake: (() => void) | null = null
   #failure: Error | null = null
+  #fenced: PollError | null = null
   #endsTimer: NodeJS.Timeout | null = null
   #endsAskedAt = 0
   #askingEnds = false
@@ -67,6 +71,7 @@ export class GroupMember {
    */
   async stop (timeoutMs: number): Promise<void> {
     this.#stopping = true
+    this.#stopDeadline = performance.now() + timeoutMs
     if (this.#endsTimer !== null) clearInterval(this.#endsTimer)
     this.#wake?.()
     await this.#engine?.stop(timeoutMs)
@@ -78,6 +83,7 @@ export class GroupMember {
 
   get state (): GroupMemberState {
     const engine = this.#engine?.state
+    if (this.#fenced !== null) return { ...NOT_RUNNING, phase: 'stopped', problems: [this.#fenced.message] }
     if (engine === undefined) {
       if (this.#stopping || this.#ended) return { ...NOT_RUNNING, phase: 'stopped', problems: [] }
       const connecting = this.#failure === null ? 'the consumer is connecting' : `the consumer cannot connect: ${this.#failure.message}`
@@ -93,6 +99,7 @@ export class GroupMember {
       try {
         await this.#live()
       } catch (error) {
+        if (this.#fenced !== null) return
         if (performance.now() - startedAt > RAN_WELL_MS) delayMs = RESTART_MIN_MS
         this.#failure = error as Error
         this.#options.onRestart(this.#failure, delayMs)
@@ -110,7 +117,11 @@ export class GroupMember {
       if (this.#stopping) return
       this.#failure = null
       const engine = this.#engine = this.#options.createEngine(source)
-      await engine.run().catch(async error => {
+      await engine.run().catch(async (error: Error) => {
+        if (error instanceof PollError && error.fenced) {
+          this.#fenced = error
+          this.#options.onFenced(error)
+        }
         await this.#handlersToEnd(engine)
         throw error
       })
@@ -124,12 +135,13 @@ export class GroupMember {
 
   /**
    * A new engine knows nothing of the handlers that an old one left running, neither of their keys nor of their slots: it
-   * begins when they have ended. They were told to; those that take no notice are waited for within bounds.
+   * begins when they have ended. They were told to; those that take no notice are waited for within bounds. Where nothing
+   * new begins because the process ends, they may still need what ends after this.
    */
   async #handlersToEnd (engine: Engine): Promise<void> {
     for (let waitedMs = 0; waitedMs < HANDLERS_END_MAX_MS; waitedMs += HANDLERS_END_LOOK_MS) {
-      if (engine.state.inFlight === 0 || this.#stopping) return
-      await this.#wait(HANDLERS_END_LOOK_MS)
+      if (engine.state.inFlight === 0 || performance.now() > this.#stopDeadline) return
+      await new Promise(resolve => { setTimeout(resolve, HANDLERS_END_LOOK_MS) })
     }
   }
 

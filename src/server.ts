@@ -12,10 +12,12 @@ const LINGER_MS = 2_000
 
 let app!: FastifyInstance
 let config: Config
+let closing = false
+let endCode = 0
 try {
   const loaded = loadConfig()
   config = loaded.config
-  app = await buildApp(config)
+  app = await buildApp(config, { onFenced: () => end('another process has this KAFKA_GROUP_INSTANCE_ID', 1) })
   for (const warning of loaded.warnings) app.log.warn(warning)
   await app.listen({ host: config.http.host, port: config.http.port })
 } catch (error) {
@@ -40,23 +42,28 @@ process.on('uncaughtException', err => {
 })
 greet()
 
-let closing = false
-
 function close (signal: NodeJS.Signals): void {
   if (closing) {
     app.log.warn({ signal }, 'second signal: ending at once, what is not committed is delivered again')
     process.exit(128 + constants.signals[signal])
   }
+  end(signal, 0)
+}
+
+/** Closes what can be closed in good order. An exit code other than 0 tells whoever watches the process to start it anew. */
+function end (reason: string, exitCode: number): void {
+  endCode = Math.max(endCode, exitCode)
+  if (closing) return
   closing = true
-  app.log.info({ signal }, 'closing: no new requests, the consumer drains')
+  app.log.info({ reason }, 'closing: no new requests, the consumer drains')
   setTimeout(() => {
     app.log.error({ limitMs: config.shutdownTimeoutMs }, 'not closed in time: ending all the same, what is not committed is delivered again')
     process.exit(1)
   }, config.shutdownTimeoutMs + CLOSE_SLACK_MS).unref()
   app.close().then(() => {
     app.log.info('closed')
-    process.exitCode = 0
-    setTimeout(() => process.exit(0), LINGER_MS).unref()
+    process.exitCode = endCode
+    setTimeout(() => process.exit(endCode), LINGER_MS).unref()
   }, err => {
     app.log.error({ err }, 'closing failed')
     process.exit(1)

@@ -51,6 +51,7 @@ t.test('an empty environment tries things out on loopback with an embedded broke
       },
       consumer: {
         groupId: 'sluice',
+        groupInstanceId: null,
         topics: ['sluice-demo'],
         client: {},
         groupProtocol: 'classic',
@@ -105,6 +106,7 @@ t.test('every variable reaches the place that it configures', async t => {
     KAFKA_DELIVERY_TIMEOUT_MS: '8',
     KAFKA_ALLOW_AUTO_CREATE_TOPICS: 'true',
     KAFKA_GROUP_ID: 'g',
+    KAFKA_GROUP_INSTANCE_ID: 'gateway-1',
     KAFKA_TOPIC: '^logs-.*, orders, orders',
     KAFKA_AUTO_OFFSET_RESET: 'none',
     KAFKA_ISOLATION_LEVEL: 'read_uncommitted',
@@ -167,6 +169,7 @@ t.test('every variable reaches the place that it configures', async t => {
     },
     consumer: {
       groupId: 'g',
+      groupInstanceId: 'gateway-1',
       topics: ['^logs-.*', 'orders'],
       client: {},
       groupProtocol: 'classic',

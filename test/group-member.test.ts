@@ -1,7 +1,7 @@
 import { mock } from 'node:test'
 import t from 'tap'
 import type { Engine, EngineState, PartitionState } from '../src/engine/engine.js'
-import type { PartitionEnd, TopicPartition } from '../src/engine/types.js'
+import { PollError, type PartitionEnd, type TopicPartition } from '../src/engine/types.js'
 import { GroupMember, type ConnectedSource } from '../src/group-member.js'
 import { settle } from './support/fake-clock.js'
 
@@ -67,6 +67,7 @@ function setUp () {
   const engines: StubEngine[] = []
   const sources: StubSource[] = []
   const restarts: { message: string, delayMs: number }[] = []
+  const fenced: string[] = []
   const connects: Deferred<StubSource>[] = []
   const member = new GroupMember({
     connect: async () => {
@@ -80,9 +81,10 @@ function setUp () {
       engines.push(new StubEngine())
       return engines.at(-1) as unknown as Engine
     },
-    onRestart: ({ message }, delayMs) => restarts.push({ message, delayMs })
+    onRestart: ({ message }, delayMs) => restarts.push({ message, delayMs }),
+    onFenced: ({ message }) => fenced.push(message)
   })
-  return { member, engines, sources, restarts, connects }
+  return { member, engines, sources, restarts, connects, fenced }
 }
 
 async function tick (ms: number): Promise<void> {
@@ -162,6 +164,31 @@ t.test('an engine that fails for good is made anew, with a new connection; the o
   engines[1].end()
   await member.stop(1)
   t.equal(sources[1].closed, 1)
+})
+
+t.test('one that is fenced is not made anew: who asked for it is told, and its handlers get the time of the stop', async t => {
+  const { member, connects, engines, sources, restarts, fenced } = setUp()
+  member.start()
+  connects[0].resolve(new StubSource())
+  await settle()
+  engines[0].state = { ...engines[0].state, inFlight: 1 }
+  engines[0].fail(new PollError('fatal', 'somebody else', { fenced: true }))
+  await settle()
+  t.strictSame(fenced, ['somebody else'])
+  t.match(member.state, { phase: 'stopped', problems: ['somebody else'], partitions: [] })
+  let stopped = false
+  member.stop(2000).then(() => { stopped = true }, t.error)
+  now += 1000
+  await tick(1000)
+  t.notOk(stopped, 'a handler is still busy')
+  t.equal(sources[0].closed, 0)
+  now += 1001
+  await tick(100)
+  t.ok(stopped)
+  t.equal(sources[0].closed, 1)
+  await tick(60_000)
+  t.equal(connects.length, 1)
+  t.strictSame(restarts, [])
 })
 
 t.test('one that ran for more than a minute starts again without the waits of earlier failures', async t => {

@@ -19,6 +19,8 @@ const writtenTopicWants = `${topicWants} (nor _schemas)`
 /** What one literal entry of KAFKA_TOPIC must look like. */
 export const literalTopic = { pattern: new RegExp(topicPattern), wants: topicWants } as const
 
+const instanceIdPattern = '^(?!\\.{1,2}$)[A-Za-z0-9._-]{1,249}$'
+
 const printable = '^[^\\p{Cc}]{1,255}$'
 const printableWants = '1 to 255 characters, none of them a control character'
 
@@ -116,6 +118,12 @@ const consumer = {
     whenUnset: '`sluice` with the embedded broker, otherwise nothing is consumed',
     pattern: printable,
     wants: printableWants
+  })),
+  KAFKA_GROUP_INSTANCE_ID: Type.Optional(Type.String({
+    description: 'Makes this process a static member: the group keeps its partitions for it while it restarts, until `KAFKA_SESSION_TIMEOUT_MS` have passed. Every process of the group needs one of its own',
+    whenUnset: 'none',
+    pattern: instanceIdPattern,
+    wants: '1 to 249 of A-Z a-z 0-9 . _ -, not . or ..'
   })),
   KAFKA_TOPIC: Type.Optional(Type.String({
     description: 'Topics to consume, a comma list. `^` begins a pattern (POSIX extended, without commas; it finds no dead-letter topics, and works with the classic protocol only)',

@@ -48,6 +48,8 @@ export interface ProducerConfig {
 
 export interface ConsumerConfig {
   readonly groupId: string
+  /** `null`: not a static member. */
+  readonly groupInstanceId: string | null
   /** At least one. A name that begins with `^` is a pattern (POSIX extended). */
   readonly topics: readonly string[]
   /** Consumer-only properties that the properties file adds. */

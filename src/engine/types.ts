@@ -107,10 +107,13 @@ export class PollError extends Error {
    * `fatal`: this member is done for and must be made anew.
    */
   readonly kind: 'passing' | 'standing' | 'denied' | 'fatal'
-  constructor (kind: 'passing' | 'standing' | 'denied' | 'fatal', message: string, options?: ErrorOptions) {
+  /** With `fatal`: another process has this member's identity, and would lose it to a member that is made anew here. */
+  readonly fenced: boolean
+  constructor (kind: 'passing' | 'standing' | 'denied' | 'fatal', message: string, { fenced = false, ...options }: ErrorOptions & { fenced?: boolean } = {}) {
     super(message, options)
     this.name = 'PollError'
     this.kind = kind
+    this.fenced = fenced
   }
 }
 

@@ -29,6 +29,8 @@ export interface ConsumerSettings {
   /** librdkafka properties: where the brokers are, security, and whatever else was configured for the consumer. */
   readonly client: ClientSettings
   readonly groupId: string
+  /** Makes this a static member, which the group keeps its partitions for while it restarts; `null`: it is not one. */
+  readonly groupInstanceId: string | null
   /** Names, and patterns that begin with `^`. */
   readonly topics: readonly string[]
   /** Patterns must not find it. */
@@ -46,6 +48,8 @@ const COMMITTED_TIMEOUT_MS = 5_000
 const SEEK_TIMEOUT_MS = 5_000
 const SEEK_AGAIN_MS = 20
 const DISCONNECT_TIMEOUT_MS = 10_000
+/** A fatal error is told twice, without its reason by a poll and with it in the log: how long the first waits for the second. */
+const FATAL_REASON_WAIT_MS = 500
 
 const NO_HEADERS: readonly RecordHeader[] = Object.freeze([])
 
@@ -56,6 +60,9 @@ const GROUP_LEFT_US_BEHIND = new Set<number>([
   110, // fenced member epoch (KIP-848)
   113 // stale member epoch (KIP-848)
 ])
+
+/** What the client's log says where a static member's identity belongs to another one: in the classic protocol, under KIP-848. */
+const IDENTITY_TAKEN = /fenced by other consumer|instance ID is still used/i
 
 /** What does not pass by itself, with what to do about it. */
 const STANDING = new Map<number, string>([
@@ -77,12 +84,20 @@ class KafkaSource implements ConnectedSource {
   readonly #events: RebalanceEvent[] = []
   readonly #acknowledgements: { resolve: () => void, reject: (error: Error) => void }[] = []
   readonly #owned = new Set<string>()
+  readonly #instanceId: string | null
+  /** The group is to keep the partitions for this member while it is away. */
+  readonly #keepsPartitions: boolean
   #ends: PartitionEnd[] = []
   #leaving = false
+  #closing = false
+  #fatalReason: string | null = null
+  #fatalReasonCame: () => void = () => {}
   #admin: KafkaAdmin | null = null
 
   constructor (settings: ConsumerSettings) {
     this.#isolationLevel = settings.isolationLevel
+    this.#instanceId = settings.groupInstanceId
+    this.#keepsPartitions = settings.groupInstanceId !== null && settings.groupProtocol === 'classic'
     this.#consumer = new kafka.KafkaConsumer({
       ...propertiesOf(settings),
       rebalance_cb: (error: LibrdKafkaError | undefined, partitions: TopicPartition[]) => this.#rebalance(error, partitions),
@@ -99,7 +114,11 @@ class KafkaSource implements ConnectedSource {
     // A failed connect says no more than that it timed out; why is in the log only.
     const scrub = scrubber(client)
     consumer.on('event.log', (line: { fac?: string, severity?: number, message?: string }) => {
-      if (isFailure(line)) reason = withAdvice(scrub(withoutThread(line.message ?? '')))
+      const message = scrub(withoutThread(line.message ?? ''))
+      if (isFailure(line)) reason = withAdvice(message)
+      if (line.fac !== 'FATAL' || (line.severity ?? 0) === 7) return
+      this.#fatalReason ??= message
+      this.#fatalReasonCame()
     })
     await new Promise<void>((resolve, reject) => {
       consumer.connect({ timeout: CONNECT_TIMEOUT_MS }, error => {
@@ -111,13 +130,25 @@ class KafkaSource implements ConnectedSource {
     consumer.subscribe([...topics])
   }
 
-  poll (max: number, timeoutMs: number): Promise<Batch> {
+  async poll (max: number, timeoutMs: number): Promise<Batch> {
+    // An error that comes behind records of the same batch is lost in the driver: of a fatal one only the log tells then.
+    if (this.#fatalReason !== null) throw this.#fatalError()
+    try {
+      return await this.#consume(max, timeoutMs)
+    } catch (error) {
+      if (!isFatal(error as LibrdKafkaError)) throw error instanceof PollError ? error : pollErrorOf(error as LibrdKafkaError)
+      await this.#untilFatalReason()
+      throw this.#fatalError(error as Error)
+    }
+  }
+
+  #consume (max: number, timeoutMs: number): Promise<Batch> {
     return new Promise((resolve, reject) => {
       this.#consumer.setDefaultConsumeTimeout(timeoutMs)
       this.#consumer.consume(max, (error, messages) => {
         const ends = this.#ends
         if (ends.length > 0) this.#ends = []
-        if (error) return reject(pollErrorOf(error))
+        if (error) return reject(error)
         try {
           resolve({ records: messages.map(recordOf), ends })
         } catch (error) {
@@ -211,20 +242,26 @@ class KafkaSource implements ConnectedSource {
 
   leave (): void {
     this.#leaving = true
-    this.#consumer.unsubscribe()
+    // In the classic protocol the client would tell the group that this member is gone for good, static or not.
+    if (!this.#keepsPartitions) this.#consumer.unsubscribe()
   }
 
   get left (): boolean {
-    return this.#leaving && this.#owned.size === 0 && this.#events.length === 0
+    return this.#leaving && (this.#keepsPartitions || (this.#owned.size === 0 && this.#events.length === 0))
   }
 
   ends (partitions: readonly TopicPartition[]): Promise<PartitionEnd[]> {
     return this.#admin!.ends(partitions.map(checked), this.#isolationLevel)
   }
 
-  /** Disconnects. Without `leave` before it, the group only notices at the session's end. */
+  /**
+   * Disconnects. Without `leave` before it, the group only notices at the session's end. A static member of the classic
+   * protocol goes like that in any case: the group keeps its partitions for it until then.
+   */
   async close (): Promise<void> {
     if (!this.#consumer.isConnected()) return
+    this.#closing = true
+    for (let event = this.#events.shift(); event !== undefined; event = this.#events.shift()) this.#giveUp(event)
     this.#admin?.close()
     // 1. A commit is under way. 2. The broker falls silent. 3. The process is told to end. The client would wait for the
     // acknowledgement before it disconnects, in a thread of libuv's pool, and exit() would wait for that thread: nothing
@@ -255,15 +292,47 @@ class KafkaSource implements ConnectedSource {
   }
 
   #rebalance (error: LibrdKafkaError | undefined, partitions: readonly TopicPartition[]): void {
-    const list = partitions.map(({ topic, partition }) => ({ topic, partition }))
-    if (error?.code === ERRORS.ERR__ASSIGN_PARTITIONS) {
-      this.#events.push({ type: 'assigned', partitions: list })
-    } else {
-      // Anything but these two codes is a failed rebalance: librdkafka wants its assignment given up.
-      const lost = error?.code !== ERRORS.ERR__REVOKE_PARTITIONS ||
-        (this.#consumer.isConnected() && this.#consumer.assignmentLost())
-      this.#events.push({ type: lost ? 'lost' : 'revoked', partitions: list })
+    const event = this.#eventOf(error, partitions.map(({ topic, partition }) => ({ topic, partition })))
+    if (this.#closing) this.#giveUp(event)
+    else this.#events.push(event)
+  }
+
+  #eventOf (error: LibrdKafkaError | undefined, partitions: readonly TopicPartition[]): RebalanceEvent {
+    if (error?.code === ERRORS.ERR__ASSIGN_PARTITIONS) return { type: 'assigned', partitions }
+    // Anything but these two codes is a failed rebalance: librdkafka wants its assignment given up.
+    const lost = error?.code !== ERRORS.ERR__REVOKE_PARTITIONS ||
+      (this.#consumer.isConnected() && this.#consumer.assignmentLost())
+    return { type: lost ? 'lost' : 'revoked', partitions }
+  }
+
+  /** Answers where nobody takes events any more: the client waits for it before it disconnects. */
+  #giveUp ({ type, partitions }: RebalanceEvent): void {
+    try {
+      if (type === 'assigned') this.assign([])
+      else this.unassign(partitions)
+    } catch {
+      // It is being closed, and waits for nothing then.
     }
+  }
+
+  async #untilFatalReason (): Promise<void> {
+    if (this.#fatalReason !== null) return
+    await new Promise<void>(resolve => {
+      const timer = setTimeout(resolve, FATAL_REASON_WAIT_MS)
+      this.#fatalReasonCame = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+  }
+
+  #fatalError (cause?: Error): PollError {
+    const reason = this.#fatalReason ?? cause?.message ?? ''
+    const id = this.#instanceId
+    // Without a reason a static member takes this one: the other way round two processes would go on taking the id from each other.
+    if (id === null || (this.#fatalReason !== null && !IDENTITY_TAKEN.test(reason))) return new PollError('fatal', reason, { cause })
+    return new PollError('fatal', `KAFKA_GROUP_INSTANCE_ID '${id}' belongs to another member of the group: to another process that has the same ` +
+      `one, or to one that was killed and whose session has not ended yet (${reason})`, { cause, fenced: true })
   }
 
   #acknowledge (error: LibrdKafkaError | undefined, offsets: readonly TopicPartitionOffset[]): void {
@@ -335,6 +404,7 @@ function propertiesOf (settings: ConsumerSettings): ClientSettings {
     'topic.metadata.refresh.interval.ms': 10_000,
     ...settings.client,
     'group.id': settings.groupId,
+    ...(settings.groupInstanceId !== null && { 'group.instance.id': settings.groupInstanceId }),
     'group.protocol': settings.groupProtocol,
     ...classic,
     'max.poll.interval.ms': settings.maxPollIntervalMs,
@@ -386,8 +456,9 @@ function checkedOffset (offset: number): number {
   return offset
 }
 
+const isFatal = ({ code, isFatal }: Partial<LibrdKafkaError>): boolean => code === ERRORS.ERR__FATAL || isFatal === true
+
 function pollErrorOf (error: LibrdKafkaError): PollError {
-  if (error.code === ERRORS.ERR__FATAL || error.isFatal === true) return new PollError('fatal', error.message, { cause: error })
   const standing = STANDING.get(error.code)
   return standing === undefined
     ? new PollError('passing', error.message, { cause: error })
@@ -396,5 +467,6 @@ function pollErrorOf (error: LibrdKafkaError): PollError {
 }
 
 function commitErrorOf (error: LibrdKafkaError): CommitError {
-  return new CommitError(GROUP_LEFT_US_BEHIND.has(error.code) ? 'lost' : 'retriable', error.message, { cause: error })
+  // After a fatal error the client commits nothing any more.
+  return new CommitError(GROUP_LEFT_US_BEHIND.has(error.code) || isFatal(error) ? 'lost' : 'retriable', error.message, { cause: error })
 }

@@ -70,6 +70,7 @@ async function join (
   const source = await connectSource({
     client: { 'bootstrap.servers': bootstrapServers },
     groupId: uniqueName('source'),
+    groupInstanceId: null,
     topics: [topic],
     deadLetterTopic: { kind: 'off', then: 'block' },
     groupProtocol: 'classic',
@@ -157,8 +158,9 @@ t.test('the end is what the isolation level can read: before an open transaction
   const committed = await join(t, kafka, topic)
   const uncommitted = await join(t, kafka, topic, { isolationLevel: 'read_uncommitted' })
   const transaction = await openTransaction(t, kafka, topic)
+  const partitions = [{ topic, partition: 0 }]
   const ends = async (position: Parameters<ConnectedSource['offsetsAt']>[0]) =>
-    Promise.all([committed, uncommitted].map(async member => (await member.source.offsetsAt(position, [{ topic, partition: 0 }]))[0]?.offset))
+    Promise.all([committed, uncommitted].map(async member => (await member.source.offsetsAt(position, partitions))[0]?.offset))
   t.strictSame(await ends('end'), [4, 5])
   t.strictSame(await ends({ timestamp: Date.now() + 60_000 }), [4, 5], 'also where a time is beyond the last record')
   await transaction.end()

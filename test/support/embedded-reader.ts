@@ -6,6 +6,7 @@ export async function readTopic (bootstrapServers: string, topic: string, count:
   const source = await connectSource({
     client: { 'bootstrap.servers': bootstrapServers },
     groupId: `reader-of-${topic}`,
+    groupInstanceId: null,
     topics: [topic],
     deadLetterTopic: { kind: 'off', then: 'block' },
     groupProtocol: 'classic',
