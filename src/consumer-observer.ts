@@ -1,8 +1,9 @@
 import type { FastifyBaseLogger } from 'fastify'
-import type { Counter, Histogram } from 'prom-client'
+import type { Counter } from 'prom-client'
 import type { Observer, Outcome } from './engine/types.js'
 import type { Metrics } from './metrics.js'
 import type { KafkaRecord } from './record.js'
+import type { Tally as DurationTally } from './tally-histogram.js'
 
 type AttemptOutcome = Parameters<Observer['attemptEnded']>[1]
 
@@ -11,7 +12,7 @@ type AttemptOutcome = Parameters<Observer['attemptEnded']>[1]
  * the library for each record would cost as much as the rest of the engine together.
  */
 interface Tally {
-  readonly duration: Histogram.Internal<'topic'>
+  readonly duration: DurationTally
   readonly attempts: Record<AttemptOutcome, number>
   readonly completed: Record<Outcome, number>
 }
@@ -128,7 +129,7 @@ export function createObserver (log: FastifyBaseLogger, metrics: Metrics['consum
 
 function newTally (topic: string, { handlerDuration }: Metrics['consumer']): Tally {
   return {
-    duration: handlerDuration.labels(topic),
+    duration: handlerDuration.of(topic),
     attempts: { ok: 0, failed: 0, 'timed-out': 0, abandoned: 0 },
     completed: { handled: 0, 'dead-lettered': 0, skipped: 0, deferred: 0 }
   }

@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
+import { TallyHistogram } from './tally-histogram.js'
 
 const PARTITION = ['topic', 'partition'] as const
 const HANDLER_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
@@ -72,7 +73,9 @@ export function createMetrics (registry: Registry) {
       restarts: counter('sluice_consumer_restarts_total', 'Times that the consumer was made anew, after a failed connect or a fatal error'),
       pollFailures: counter('sluice_consumer_poll_failures_total', 'Polls that failed'),
 
-      handlerDuration: histogram('sluice_consumer_handler_duration_seconds', 'Time that one attempt of a handler took', HANDLER_BUCKETS, ['topic']),
+      handlerDuration: new TallyHistogram(registry, {
+        name: 'sluice_consumer_handler_duration_seconds', help: 'Time that one attempt of a handler took', buckets: HANDLER_BUCKETS, label: 'topic'
+      }),
       commitDuration: histogram('sluice_consumer_commit_duration_seconds', 'Time from a commit to its acknowledgement', REQUEST_BUCKETS),
       drainDuration: histogram('sluice_consumer_drain_duration_seconds', 'Time from a revoke to the end of what was in flight', HANDLER_BUCKETS)
     }
