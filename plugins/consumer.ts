@@ -111,6 +111,8 @@ export default fp<ConsumerPluginOptions>(async (app, options) => {
   })
   const missingDeadLetterTopics = async (): Promise<string[]> => {
     const sources = new Set([...config.topics.filter(topic => !topic.startsWith('^')), ...member.state.partitions.map(({ topic }) => topic)])
+    // What comes from there is dead-lettered as the record that it was.
+    if (retryTopic !== null) sources.delete(retryTopic.name)
     const targets = new Set([...sources].map(deadLetterTopicOf).filter(topic => topic !== null))
     const missing = await Promise.all([...targets].map(async topic => await isMissing(app, topic) ? [topic] : []))
     return missing.flat().map(topic => `the dead-letter topic ${topic} does not exist: create it, or set KAFKA_DEAD_LETTER_TOPIC`)

@@ -1,50 +1,9 @@
-import t, { type Test } from 'tap'
-import { startGateway, type Gateway, type GatewayOptions } from '../support/gateway.js'
-import { noKafka, sharedKafka, uniqueName, waitFor, type Kafka, type NewRecord, type StoredRecord } from '../support/kafka.js'
-import { Ledger } from '../support/ledger.js'
+import t from 'tap'
+import { noKafka, uniqueName, waitFor } from '../support/kafka.js'
+import { headersOf, historyOf, obedient, order } from '../support/obedient.js'
 
 t.setTimeout(180_000)
 t.jobs = 2
-
-interface Setting { kafka: Kafka, gateway: Gateway, ledger: Ledger, topic: string, group: string }
-
-/** A gateway whose handler does what the records say, on a topic of its own. */
-async function obedient (
-  t: Test, env: GatewayOptions['env'],
-  { partitions = 1, deadLetterPartitions = 1 }: { partitions?: number, deadLetterPartitions?: number } = {}
-): Promise<Setting> {
-  const kafka = await sharedKafka()
-  const topic = await kafka.createTopic(uniqueName('failures'), { partitions })
-  if (deadLetterPartitions > 0) await kafka.createTopic(`${topic}.dlq`, { partitions: deadLetterPartitions })
-  const ledger = new Ledger()
-  t.teardown(() => ledger.remove())
-  const group = uniqueName('failures')
-  const gateway = await startGateway({
-    kafka,
-    handler: 'obedient.js',
-    env: {
-      KAFKA_GROUP_ID: group,
-      KAFKA_TOPIC: topic,
-      KAFKA_COMMIT_INTERVAL_SECONDS: 0.1,
-      KAFKA_RETRY_BACKOFF_MS: 100,
-      LEDGER_FILE: ledger.file,
-      ...env
-    }
-  })
-  t.teardown(() => gateway.kill())
-  return { kafka, gateway, ledger, topic, group }
-}
-
-const order = (key: string | null, does: string, more: object = {}): NewRecord => ({ key, value: JSON.stringify({ do: does, ...more }) })
-
-function headersOf (record: StoredRecord | undefined): Record<string, string> {
-  return Object.fromEntries((record?.headers ?? []).map(([name, value]) => [name, String(value)]))
-}
-
-/** What the ledger says of one key: `start`, `fail` and `end` in order. */
-function historyOf (ledger: Ledger, key: string): string[] {
-  return ledger.entries.filter(entry => entry.key === key).map(({ what, attempt }) => `${what} ${attempt}`)
-}
 
 t.test('what throws is tried again with growing waits; what never succeeds is dead-lettered with its story', { skip: noKafka }, async t => {
   const { kafka, gateway, ledger, topic, group } = await obedient(t, { KAFKA_RETRY_MAX_ATTEMPTS: 4, KAFKA_RETRY_BACKOFF_MS: 300 },

@@ -1,4 +1,5 @@
 // Does what the record's value says: {"do": …}. Writes down each attempt in the ledger.
+import { existsSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { note } from './journal.js'
 
@@ -15,6 +16,12 @@ const orders = {
   'fail-at-first': (order, { attempt }) => { if (attempt <= order.times) throw new Error(`failure ${attempt}`) },
   fail () { throw new TooMuchError('it is too much') },
   'fail-for-good' () { throw Object.assign(new Error('no use'), { retriable: false }) },
+  /** Fails as long as a file is not there. */
+  need ({ file }) { if (!existsSync(file)) throw new Error('what it needs is away') },
+  'retry-after' ({ ms, times }, { attempt }) { if (attempt <= times) throw Object.assign(new Error('later'), { retryAfterMs: ms }) },
+  drop () { throw Object.assign(new Error('of no use to anybody'), { drop: true }) },
+  /** Ends its process before anybody can know why. */
+  'kill-process' () { process.kill(process.pid, 'SIGKILL') },
   'throw-no-error' () { throw 'just text' }, // eslint-disable-line no-throw-literal
   /** Takes no notice of its signal, and never ends. */
   'hang-deaf': never,
