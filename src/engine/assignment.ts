@@ -58,9 +58,12 @@ export class Assignment {
 
   /** Begins a new epoch of a partition that stays owned, at another place of its log: −1 where the next record decides. */
   anew (before: OwnedPartition, offset: number): OwnedPartition {
-    const { topic, partition, paused, suspended, topicId, committedOffset, committedMetadata } = before
-    // What the broker has been told last is not what holds now, so it is told again.
-    return Object.assign(this.own({ topic, partition, offset, metadata: '' }), { paused, suspended, topicId, committedOffset, committedMetadata })
+    const { topic, partition, paused, suspended, topicId } = before
+    const fresh = Object.assign(this.own({ topic, partition, offset, metadata: '' }), { paused, suspended, topicId })
+    // What the broker was told last is not what holds now. A commit of the old epoch may even be under way: whatever comes of
+    // it, the new place is told.
+    fresh.committedOffset = -1
+    return fresh
   }
 
   /** Ends the epoch of a partition. */
@@ -88,7 +91,11 @@ export class Assignment {
     const pause: OwnedPartition[] = []
     const resume: OwnedPartition[] = []
     const { full } = this
-    if (this.bytes <= this.#maxBytes / 2) this.#untilHalf = false
+    if (this.#untilHalf) {
+      // What an operator has paused gives nothing back: half of the rest has to do.
+      const held = Array.from(this).reduce((sum, { suspended, bytes }) => suspended ? sum + bytes : sum, 0)
+      if (this.bytes - held <= (this.#maxBytes - held) / 2) this.#untilHalf = false
+    }
     for (const owned of this.#partitions.values()) {
       if (owned.draining || owned.suspended) continue
       if (owned.paused) {

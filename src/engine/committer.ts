@@ -60,6 +60,9 @@ export class Committer implements AttemptLog {
 
   get settled (): number { return this.#settled }
 
+  /** Somebody waits for a commit that has not begun. */
+  get urgent (): boolean { return this.#urgent && !this.#pending }
+
   due (now: number): boolean {
     if (this.#pending) return false
     if (this.#failed) return now >= this.#notBefore

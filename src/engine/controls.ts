@@ -114,7 +114,10 @@ export class Controls {
   async #positionsOf (owned: readonly OwnedPartition[], position: Position): Promise<PartitionOffset[]> {
     try {
       const positions = await this.#source.offsetsAt(position, owned)
-      const sorted = owned.map(one => positions.find(({ topic, partition }) => topic === one.topic && partition === one.partition)!)
+      const sorted = owned.map(one => positions.find(({ topic, partition }) => topic === one.topic && partition === one.partition))
+        .filter(found => found !== undefined && Number.isSafeInteger(found.offset) && found.offset >= 0) as PartitionOffset[]
+      // Before anything is changed: a seek of some of them would be none that was asked for.
+      if (sorted.length < owned.length && typeof position !== 'number') throw new Error('the offsets of some partitions cannot be read')
       if (typeof position === 'number') await this.#checkBounds(owned, position)
       return sorted
     } catch (error) {

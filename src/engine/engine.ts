@@ -190,7 +190,7 @@ export class Engine {
         }
         this.#keepHouse()
         this.#lookAtTopics()
-        await this.#intake.fetch(POLL_MS)
+        await this.#intake.fetch(this.#committer.urgent ? POLL_SHORT_MS : POLL_MS)
       }
       this.controls.end()
       if (this.#restart !== null) this.#stopDeadline = Math.min(this.#stopDeadline, this.#clock.now() + this.#options.drainTimeoutMs)
@@ -216,15 +216,15 @@ export class Engine {
    */
   #lookAtTopics (): void {
     this.#topics.lookSometimes(this.#assignment)
-    const changed = this.#loseChanged()
-    if (changed.length > 0) this.#restart = new PollError('fatal', `${[...new Set(changed)].join(', ')} was deleted and made again`)
+    this.#loseChanged()
   }
 
-  /** Nothing is committed of topics that were made anew. Answers their names. */
-  #loseChanged (): string[] {
-    const changed = this.#topics.changed(this.#assignment)
+  /** Nothing is committed of topics that were made anew. What stays with this member of them needs a new one. */
+  #loseChanged (): void {
+    const changed = this.#topics.changed(this.#assignment, () => this.#committer.moved())
     for (const owned of changed) this.#intake.endEpoch(owned, new PartitionGivenUpError('the topic was deleted and made again'))
-    return changed.map(({ topic }) => topic)
+    const kept = new Set(changed.filter(({ draining }) => !draining).map(({ topic }) => topic))
+    if (kept.size > 0) this.#restart ??= new PollError('fatal', `${[...kept].join(', ')} was deleted and made again`)
   }
 
   // ---- commits
@@ -303,7 +303,8 @@ export class Engine {
     this.#source.assign(begins.map(({ committed }) => committed))
     this.#intake.pause(fresh.filter(({ suspended }) => suspended))
     // Before anything is handled it is told that somebody has begun here: whoever comes next can tell if this one ends at once.
-    if (fresh.length > 0) this.#committer.note()
+    // The group may have no offset yet: then the first record decides what is told.
+    for (const owned of fresh) owned.begunBy = owned.startsAt < 0 ? Infinity : this.#committer.note()
     if (partitions.length > 0) this.#intake.standingErrorIsOver()
     this.#phase = 'running'
   }

@@ -216,6 +216,10 @@ export class Intake {
       owned = this.beginAnew(owned, -1, new PartitionGivenUpError('the log was truncated or made anew'))
       sequence = owned.window.admit(record.offset, record.leaderEpoch)
     }
+    if (owned.begunBy === Infinity) {
+      owned.startsAt = owned.window.commitOffset
+      owned.begunBy = this.#committer.note()
+    }
     if (owned.completedBefore?.has(record.offset, record.leaderEpoch) === true) {
       if (owned.window.complete(sequence)) this.#committer.moved()
       this.#observer.completedBefore(record)

@@ -49,11 +49,14 @@ export class OwnedPartition {
   /** Attempts at records that failed and are not completed, by offset; those of predecessors included. */
   readonly attempts: Map<number, number>
   /**
-   * How many owners in a row have begun at this place after one that had not left in good order, this one included. A record
-   * that ends the process every time it is handled shows here, and nowhere else.
+   * How many owners in a row have ended at this place without leaving in good order. A record that ends the process every
+   * time it is handled shows here, and nowhere else.
    */
   readonly starts: number
-  readonly #startsAt: number
+  /** Where this owner begins, −1 where the first record decides. */
+  startsAt: number
+  /** The commit that tells of this owner: nothing is started before it has settled. 0: nothing waits for one. */
+  begunBy = 0
   // The highest leader epoch of a record in there.
   #attemptsLeaderEpoch: number
   /** When it ran out of room, `null` while it has some. */
@@ -73,8 +76,8 @@ export class OwnedPartition {
     this.completedBefore = progress === null ? null : new CompletedBefore(progress)
     this.attempts = new Map(progress?.attempts)
     this.#attemptsLeaderEpoch = progress?.leaderEpoch ?? -1
-    this.#startsAt = offset
-    this.starts = progress === null || progress.clean ? 0 : progress.starts + 1
+    this.startsAt = offset
+    this.starts = progress === null || progress.clean ? 0 : Math.max(1, progress.starts)
   }
 
   get maxRecords (): number { return this.#limits.maxRecords }
@@ -82,11 +85,9 @@ export class OwnedPartition {
   /** Attempts that were made at a record before, 0 for none. */
   attemptsBefore ({ offset, leaderEpoch }: KafkaRecord): number {
     if (this.attempts.size === 0) return 0
-    const attempts = this.attempts.get(offset)
-    if (attempts === undefined) return 0
-    // Of a later leader it is another record: the log was truncated in between.
-    if (leaderEpoch <= this.#attemptsLeaderEpoch) return attempts
-    this.attempts.delete(offset)
+    if (leaderEpoch <= this.#attemptsLeaderEpoch) return this.attempts.get(offset) ?? 0
+    // A later leader has written it, and all that follows: what predecessors tried there were other records.
+    for (const tried of this.attempts.keys()) if (tried >= offset) this.attempts.delete(tried)
     return 0
   }
 
@@ -109,7 +110,8 @@ export class OwnedPartition {
       done: handedOn.length === 0 ? window.doneAbove() : [...window.doneAbove(), ...handedOn],
       topicId: this.topicId,
       attempts: this.attempts.size === 0 ? [] : [...this.attempts].filter(([offset]) => offset >= base).sort(([a], [b]) => a - b),
-      starts: base === this.#startsAt ? this.starts : 0,
+      // Whoever begins here is counted at once: it may be the first that ends here.
+      starts: base === this.startsAt ? this.starts + Number(this.begunBy > 0) : 0,
       clean: this.draining && !this.busy
     })
   }

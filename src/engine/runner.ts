@@ -35,6 +35,9 @@ export interface AttemptLog {
   readonly settled: number
 }
 
+/** A record that is started with care: its attempt is announced, which takes a commit, before it is made. */
+interface Alone { readonly entry: Entry, announced: boolean, started: boolean }
+
 /** A dead letter that could not be sent is tried again, at first after this. */
 const SINK_RETRY_MS = 500
 const SINK_RETRY_MAX_MS = 30_000
@@ -60,11 +63,10 @@ export class Runner {
   readonly #blocked = new Set<Entry>()
   // Told to end because they hold up their partition.
   readonly #diverted = new Set<Entry>()
-  // Partitions whose records are started one by one, each attempt written down before.
-  readonly #careful = new Set<OwnedPartition>()
-  #announced: Entry | null = null
+  // A record that is started with care, until its attempt has ended: see `#goOnAlone`. Nothing else is started meanwhile.
+  #alone: Alone | null = null
   #limit: number
-  // How many may run now: the limit, or less while the breaker is not closed or something is started with care.
+  // How many may run now: the limit, or less while the breaker is not closed.
   #startLimit: number
   #inFlight = 0
   #abandoned = 0
@@ -117,11 +119,8 @@ export class Runner {
     // Whoever blocks rather than loses gets another attempt from a process that starts anew.
     const { exhausted, retry } = this.#options
     if (exhausted === 'block' && entry.attempts >= retry.maxAttempts) entry.attempts = retry.maxAttempts - 1
-    if (entry.partition.careful > 0 && !this.#careful.has(entry.partition)) {
-      this.#careful.add(entry.partition)
-      this.#relimit()
-    }
     if (delayMs > 0) this.#delayed.push(entry, delayMs)
+    else if (entry.partition.begunBy > this.#log.settled) this.#unwritten.push(entry)
     else this.scheduler.add(entry)
   }
 
@@ -131,11 +130,16 @@ export class Runner {
     if (this.#pumping) return
     this.#pumping = true
     try {
-      while (this.#inFlight < this.#startLimit) {
+      for (;;) {
+        if (this.#alone !== null) {
+          if (!this.#goOnAlone(this.#alone)) break
+          continue
+        }
+        if (this.#inFlight >= this.#startLimit) break
         const entry = this.scheduler.take() as Entry | null
         if (entry === null) break
         if (entry.attempts >= this.#options.retry.maxAttempts) this.#usedUp(entry, new AttemptsUsedUpError(entry.attempts))
-        else if (entry.partition.careful > 0) this.#announce(entry)
+        else if (entry.partition.careful > 0) this.#alone = { entry, announced: false, started: false }
         else this.#start(entry)
       }
     } finally {
@@ -178,16 +182,14 @@ export class Runner {
     const ofIt = (entry: Entry) => entry.partition === partition
     const dropped = [...this.#delayed.remove(ofIt), ...this.#unwritten.filter(ofIt), ...[...this.#blocked].filter(ofIt)]
     if (this.#unwritten.length > 0) this.#unwritten = this.#unwritten.filter(entry => !ofIt(entry))
-    if (this.#announced?.partition === partition) {
-      dropped.push(this.#announced)
-      this.#announced = null
+    if (this.#alone?.entry.partition === partition) {
+      if (!this.#alone.started) dropped.push(this.#takeBack(this.#alone))
+      this.#alone = null
     }
     for (const entry of dropped) {
       this.#blocked.delete(entry)
       this.#leaveLane(entry)
     }
-    this.#careful.delete(partition)
-    this.#relimit()
     this.pump()
   }
 
@@ -224,17 +226,10 @@ export class Runner {
 
   /** A commit has been acknowledged, or has failed: what waited for it to be written down goes on. */
   attemptsWritten (): void {
-    if (this.#unwritten.length === 0 && this.#announced === null) return
+    if (this.#unwritten.length === 0 && this.#alone === null) return
     const due = this.#unwritten
     this.#unwritten = []
     this.#due(due)
-    const announced = this.#announced
-    if (announced !== null && announced.ticket <= this.#log.settled) {
-      this.#announced = null
-      this.#relimit()
-      this.#start(announced)
-    }
-    this.pump()
   }
 
   #start (entry: Entry): void {
@@ -269,9 +264,7 @@ export class Runner {
       this.pump()
       return
     }
-    this.#unlink(run)
-    this.#inFlight--
-    entry.partition.inFlight--
+    this.#leaveSlot(entry, run)
     const seconds = (this.#clock.now() - run.startedAt) / 1000
     this.#observer.attemptEnded(entry.record, failed ? (run.expiredAt === null ? 'failed' : 'timed-out') : 'ok', seconds)
     if (!entry.partition.owned) {
@@ -288,15 +281,16 @@ export class Runner {
   }
 
   #failed (entry: Entry, run: Run, error: Error): void {
+    const retriable = isRetriable(error)
+    const paused = !this.breaker.closed
     if (entry.partition.draining) {
-      // An attempt that was cut short is none.
-      if (!(run.abortReason instanceof PartitionGivenUpError)) this.#remember(entry)
+      // An attempt that was cut short is none, nor is one that failed by an outage.
+      if (run.abortReason instanceof PartitionGivenUpError || (paused && retriable && !run.abandoned)) entry.attempts--
+      this.#remember(entry)
       this.#observer.attemptFailed(entry.record, run.attempt, error, 'given-back', null)
       this.#leaveLane(entry)
       return
     }
-    const retriable = isRetriable(error)
-    const paused = !this.breaker.closed
     if (!entry.diverted) this.#tellBreaker(entry, run, retriable ? error : null)
     // What fails during an outage does not lose attempts by it.
     if (paused && retriable && !run.abandoned) entry.attempts--
@@ -343,10 +337,11 @@ export class Runner {
     }
     const refused = (error: unknown) => {
       this.deadLetterError = asError(error)
-      const delayMs = Math.min(SINK_RETRY_MAX_MS, SINK_RETRY_MS * 2 ** entry.refusals++)
-      this.#observer.deadLetterRefused(entry.record, this.deadLetterError, delayMs)
       // What the retry topic does not take waits in place after all, or is a dead letter where it may not wait.
-      if (entry.deferMs !== null && !entry.diverted) entry.failure = null
+      const waits = entry.deferMs !== null && !entry.diverted
+      const delayMs = waits ? entry.deferMs! : Math.min(SINK_RETRY_MAX_MS, SINK_RETRY_MS * 2 ** entry.refusals++)
+      this.#observer.deadLetterRefused(entry.record, this.deadLetterError, delayMs)
+      if (waits) entry.failure = null
       entry.deferMs = null
       if (partition.owned && !partition.draining) this.#delayed.push(entry, delayMs)
       else this.#leaveLane(entry)
@@ -372,12 +367,33 @@ export class Runner {
     entry.ticket = this.#log.note()
   }
 
-  /** Writes down an attempt before it is made: its predecessors may have ended with their processes. */
-  #announce (entry: Entry): void {
-    entry.partition.remember(entry.record, entry.attempts + 1)
-    entry.ticket = this.#log.note()
-    this.#announced = entry
-    this.#relimit()
+  /**
+   * Starts a record with care: once nothing else is in flight, and its attempt is written down. Whatever ends the process then
+   * is this one, and it is counted. Returns whether that changed anything.
+   */
+  #goOnAlone (alone: Alone): boolean {
+    const { entry } = alone
+    if (alone.started || this.#inFlight > 0) return false
+    if (this.#startLimit === 0 || entry.partition.suspended) {
+      this.#alone = null
+      this.scheduler.putBack(this.#takeBack(alone))
+      return true
+    }
+    if (!alone.announced) {
+      alone.announced = true
+      entry.partition.remember(entry.record, entry.attempts + 1)
+      entry.ticket = this.#log.note()
+    }
+    if (entry.ticket > this.#log.settled) return false
+    alone.started = true
+    this.#start(entry)
+    return true
+  }
+
+  /** It is not started after all: its attempt is none. */
+  #takeBack ({ entry, announced }: Alone): Entry {
+    if (announced) entry.partition.remember(entry.record, entry.attempts)
+    return entry
   }
 
   #tellBreaker (entry: Entry, run: Run, failure: Error | null): void {
@@ -395,16 +411,13 @@ export class Runner {
 
   #relimit (): void {
     const { state } = this.breaker
-    const limit = state === 'closed' ? this.#limit : state === 'probing' ? 1 : 0
-    this.#startLimit = this.#announced !== null ? 0 : this.#careful.size > 0 ? Math.min(1, limit) : limit
+    this.#startLimit = state === 'closed' ? this.#limit : state === 'probing' ? 1 : 0
   }
 
   #abandon (entry: Entry, run: Run): void {
     run.abandoned = true
     this.#abandoned++
-    this.#unlink(run)
-    this.#inFlight--
-    entry.partition.inFlight--
+    this.#leaveSlot(entry, run)
     const seconds = (this.#clock.now() - run.startedAt) / 1000
     this.#observer.attemptEnded(entry.record, 'abandoned', seconds)
     if (entry.partition.owned) this.#failed(entry, run, new HandlerNeverSettledError(run.attempt, seconds))
@@ -415,17 +428,9 @@ export class Runner {
     const { partition } = entry
     this.#observer.completed(entry.record, outcome, entry.attempts)
     if (partition.attempts.size > 0) partition.attempts.delete(entry.record.offset)
-    if (partition.careful > 0) this.#completedWithCare(partition)
+    if (partition.careful > 0) partition.careful--
     this.#leaveLane(entry)
     this.#completed(entry)
-  }
-
-  #completedWithCare (partition: OwnedPartition): void {
-    partition.careful--
-    // With nothing more of it at hand the others need not be held up; what comes later is started with care again.
-    if (partition.careful > 0 && partition.open > 1) return
-    this.#careful.delete(partition)
-    this.#relimit()
   }
 
   /** Ends a record here. The lane of an abandoned run stays held until that run settles. */
@@ -438,11 +443,18 @@ export class Runner {
   #due (entries: readonly Entry[]): void {
     for (const entry of entries) {
       if (entry.failure !== null) this.#sendOff(entry)
-      else if (entry.ticket > this.#log.settled) this.#unwritten.push(entry)
+      else if (Math.max(entry.ticket, entry.partition.begunBy) > this.#log.settled) this.#unwritten.push(entry)
       else if (entry.lane === null) this.scheduler.add(entry)
       else this.scheduler.putBack(entry)
     }
     this.pump()
+  }
+
+  #leaveSlot (entry: Entry, run: Run): void {
+    this.#unlink(run)
+    this.#inFlight--
+    entry.partition.inFlight--
+    if (this.#alone?.entry === entry) this.#alone = null
   }
 
   #link (entry: Entry, run: Run): void {

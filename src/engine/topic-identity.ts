@@ -51,8 +51,12 @@ export class TopicIdentity {
     return () => this.#looking === null || this.#clock.now() >= until
   }
 
-  /** Partitions of topics that the last look has found to be others than they were; each is told once. */
-  changed (partitions: Iterable<OwnedPartition>): OwnedPartition[] {
+  /**
+   * Partitions of topics that the last look has found to be others than they were; each is told once.
+   *
+   * @param adopted called where an id was unknown and is known now: it is worth a commit
+   */
+  changed (partitions: Iterable<OwnedPartition>, adopted: () => void): OwnedPartition[] {
     const ids = this.#ids
     if (ids === null) return []
     this.#ids = null
@@ -60,8 +64,12 @@ export class TopicIdentity {
     for (const owned of partitions) {
       const id = ids.get(owned.topic)
       if (id === undefined || id === owned.topicId) continue
-      if (owned.topicId === '') owned.topicId = id
-      else changed.push(owned)
+      if (owned.topicId !== '') {
+        changed.push(owned)
+        continue
+      }
+      owned.topicId = id
+      adopted()
     }
     return changed
   }

@@ -1,8 +1,10 @@
 import { Engine, type EngineOptions } from '../../src/engine/engine.js'
-import type { Attempt, DeadLetter, Handler, Observer, Outcome } from '../../src/engine/types.js'
+import { decodeProgress } from '../../src/engine/progress.js'
+import type { Suspensions } from '../../src/engine/suspensions.js'
+import type { Attempt, DeadLetter, Deferral, Handler, Observer, Outcome } from '../../src/engine/types.js'
 import type { KafkaRecord } from '../../src/record.js'
 import { FakeClock } from './fake-clock.js'
-import { FakeSource, idOf } from './fake-source.js'
+import { FakeSource, idOf, record } from './fake-source.js'
 
 export const defaults: EngineOptions = {
   order: 'key',
@@ -40,6 +42,15 @@ export interface Harness {
   readonly peak: number
 }
 
+export interface HarnessPorts {
+  readonly sink?: (letter: DeadLetter) => Promise<void>
+  readonly random?: () => number
+  readonly deferralOf?: (record: KafkaRecord) => Deferral | null
+  readonly suspensions?: Suspensions
+  /** A process that was here before, over the same broker, and whose clock is not moved any more: it was killed. */
+  readonly after?: Harness
+}
+
 export type TestHandler = (record: KafkaRecord, attempt: Attempt, clock: FakeClock) => Promise<unknown> | unknown
 
 export function place ({ topic, partition, offset }: { topic: string, partition: number, offset: number }): string {
@@ -50,10 +61,12 @@ export function place ({ topic, partition, offset }: { topic: string, partition:
 export function harness (
   handle: TestHandler,
   options: Partial<EngineOptions> = {},
-  { sink, random }: { sink?: (letter: DeadLetter) => Promise<void>, random?: () => number } = {}
+  { sink, random, deferralOf, suspensions, after }: HarnessPorts = {}
 ): Harness {
+  // A clock of its own: that of a predecessor stands still for good, and with it everything of its process.
   const clock = new FakeClock(random)
   const source = new FakeSource(clock)
+  if (after !== undefined) source.takeOver(after.source)
   const completed: string[] = []
   const outcomes: Outcome[] = []
   const started: string[] = []
@@ -100,7 +113,9 @@ export function harness (
       letters.push(letter)
     },
     clock,
-    observer
+    observer,
+    ...(deferralOf !== undefined && { deferralOf }),
+    ...(suspensions !== undefined && { suspensions })
   })
   const run = engine.run()
   return { clock, source, engine, completed, outcomes, started, letters, told, run, get peak () { return peak } }
@@ -112,4 +127,18 @@ export async function stop ({ engine, clock }: Harness, timeoutMs = 5_000): Prom
   const stopping = engine.stop(timeoutMs).then(() => { stopped = true })
   await clock.until(() => stopped, 'the engine to stop')
   await stopping
+}
+
+export const P0 = { topic: 't', partition: 0 }
+export const P1 = { topic: 't', partition: 1 }
+
+/** So many records of a partition from an offset on, each with a key of its own. */
+export function distinct (count: number, from = 0, partition: { topic: string, partition: number } = P0): KafkaRecord[] {
+  return Array.from({ length: count }, (_, n) => record({ ...partition, offset: from + n, key: Buffer.from(`k${from + n}`) }))
+}
+
+/** What the group holds for a partition: the commit offset, and what was said with it. */
+export function committedOf ({ source }: Harness, partition: { topic: string, partition: number } = P0) {
+  const offset = source.committedOffsets.get(idOf(partition)) ?? -1
+  return { offset, progress: decodeProgress(source.committedMetadata.get(idOf(partition)) ?? '', offset) }
 }

@@ -39,6 +39,10 @@ export class FakeSource implements Source {
   /** Ids of topics; those that are not here have none. */
   readonly ids = new Map<string, string>()
   topicIdsFail = 0
+  /** Set: answers about ids do not come until this has been resolved. */
+  topicIdsHeld: Promise<void> | null = null
+  seekFails: Error | null = null
+  offsetsAtFails: Error | null = null
   readonly seeks: PartitionOffset[] = []
   readonly paused = new Set<string>()
   readonly owned = new Set<string>()
@@ -53,6 +57,7 @@ export class FakeSource implements Source {
   #news = false
   #wakePoll: (() => void) | null = null
   #leaving = false
+  #dead = false
   #next = 0
 
   constructor (clock: FakeClock) {
@@ -82,6 +87,22 @@ export class FakeSource implements Source {
     this.#logs.set(idOf(partition), { records: [], end: 0, position: 0, ended: false })
   }
 
+  /** The process ends here: nothing that is under way arrives any more, and no poll comes back. */
+  kill (): void {
+    this.#dead = true
+    this.#acknowledgements = []
+  }
+
+  get dead (): boolean { return this.#dead }
+
+  /** Finds what the broker holds after another member: the logs, and what it took of commits. */
+  takeOver (other: FakeSource): void {
+    for (const [id, { records, end }] of other.#logs) this.#logs.set(id, { records: [...records], end, position: 0, ended: false })
+    for (const [id, offset] of other.committedOffsets) this.committedOffsets.set(id, offset)
+    for (const [id, metadata] of other.committedMetadata) this.committedMetadata.set(id, metadata)
+    for (const [topic, id] of other.ids) this.ids.set(topic, id)
+  }
+
   event (type: RebalanceEvent['type'], partitions: readonly TopicPartition[]): void {
     this.#events.push({ type, partitions })
     this.#news = true
@@ -94,6 +115,7 @@ export class FakeSource implements Source {
   async poll (max: number, timeoutMs: number): Promise<Batch> {
     assert(!this.#polling, 'two polls at once')
     assert(max >= 1, `poll(${max})`)
+    if (this.#dead) return await new Promise(() => {})
     this.onPoll(max)
     this.#polling = true
     try {
@@ -110,6 +132,7 @@ export class FakeSource implements Source {
         batch = this.#fetch(max)
       }
       this.#news = false
+      if (this.#dead) return await new Promise(() => {})
       return batch
     } finally {
       this.#polling = false
@@ -167,6 +190,7 @@ export class FakeSource implements Source {
   }
 
   async topicIds (topics: readonly string[]): Promise<ReadonlyMap<string, string>> {
+    if (this.topicIdsHeld !== null) await this.topicIdsHeld
     if (this.topicIdsFail > 0) {
       this.topicIdsFail--
       throw new Error('the brokers are away')
@@ -175,6 +199,7 @@ export class FakeSource implements Source {
   }
 
   async offsetsAt (position: Position, partitions: readonly TopicPartition[]): Promise<PartitionOffset[]> {
+    if (this.offsetsAtFails !== null) throw this.offsetsAtFails
     return partitions.map(partition => {
       const { records, end } = this.#log(partition)
       const at = position === 'beginning'
@@ -188,6 +213,7 @@ export class FakeSource implements Source {
 
   async seek (positions: readonly PartitionOffset[]): Promise<void> {
     assert(!this.#polling, 'a seek while a poll is under way')
+    if (this.seekFails !== null) throw this.seekFails
     for (const one of positions) {
       assert(this.owned.has(idOf(one)), 'seeks only what is owned')
       this.seeks.push(one)
@@ -199,6 +225,7 @@ export class FakeSource implements Source {
 
   commit (offsets: readonly OffsetCommit[]): Promise<void> {
     return new Promise((resolve, reject) => {
+      if (this.#dead) return
       this.#acknowledgements.push(() => {
         try {
           for (const one of offsets) {
