@@ -5,6 +5,7 @@ export class FakeClock implements Clock {
   #now = 1_000
   #timers: { at: number, fn: () => void }[] = []
   #random: () => number
+  #stopped = false
 
   constructor (random: () => number = () => 0.5) {
     this.#random = random
@@ -15,13 +16,19 @@ export class FakeClock implements Clock {
 
   schedule (delayMs: number, fn: () => void): () => void {
     const timer = { at: this.#now + Math.max(0, delayMs), fn }
-    this.#timers.push(timer)
+    if (!this.#stopped) this.#timers.push(timer)
     return () => { this.#timers = this.#timers.filter(other => other !== timer) }
   }
 
   /** Resolves when `ms` have passed. */
   sleep (ms: number): Promise<void> {
     return new Promise(resolve => { this.schedule(ms, resolve) })
+  }
+
+  /** No timer goes off any more: the process that it belongs to has ended. */
+  stop (): void {
+    this.#stopped = true
+    this.#timers = []
   }
 
   async advance (ms: number): Promise<void> {
