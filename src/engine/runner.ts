@@ -282,18 +282,19 @@ export class Runner {
 
   #failed (entry: Entry, run: Run, error: Error): void {
     const retriable = isRetriable(error)
-    const paused = !this.breaker.closed
-    if (entry.partition.draining) {
-      // An attempt that was cut short is none, nor is one that failed by an outage.
-      if (run.abortReason instanceof PartitionGivenUpError || (paused && retriable && !run.abandoned)) entry.attempts--
+    const { draining } = entry.partition
+    if (!entry.diverted && !draining) this.#tellBreaker(entry, run, retriable ? error : null)
+    // What fails during an outage does not lose attempts by it: neither what opened the breaker nor what comes after.
+    const excused = !this.breaker.closed && retriable && !run.abandoned
+    if (draining) {
+      // An attempt that was cut short is none.
+      if (excused || run.abortReason instanceof PartitionGivenUpError) entry.attempts--
       this.#remember(entry)
       this.#observer.attemptFailed(entry.record, run.attempt, error, 'given-back', null)
       this.#leaveLane(entry)
       return
     }
-    if (!entry.diverted) this.#tellBreaker(entry, run, retriable ? error : null)
-    // What fails during an outage does not lose attempts by it.
-    if (paused && retriable && !run.abandoned) entry.attempts--
+    if (excused) entry.attempts--
     const last = run.abandoned || entry.diverted
     const delayMs = last ? null : retryDelay(this.#options.retry, entry.attempts, error, this.#clock.random())
     this.#remember(entry)
