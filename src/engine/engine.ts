@@ -215,7 +215,8 @@ export class Engine {
    * the member is made anew. Its next life finds the other id, and begins at the beginning.
    */
   #lookAtTopics (): void {
-    this.#topics.lookSometimes(this.#assignment)
+    this.#topics.lookSometimes(this.#assignment, this.#intake.troubled)
+    this.#intake.troubled = false
     this.#loseChanged()
   }
 

@@ -43,6 +43,8 @@ export class Intake {
   // Set while there is a wait for room in this partition.
   #tightest: OwnedPartition | null = null
   #wake: (() => void) | null = null
+  /** Something has happened that a topic that is deleted, or made anew, brings about as well. Whoever looks into it resets it. */
+  troubled = false
   /** Monotonic time at which something was last asked of the source. */
   lastPollAt: number
 
@@ -124,6 +126,7 @@ export class Intake {
   /** The source failed and goes on: that is a problem until the next poll that succeeds. */
   failed (error: Error): void {
     this.#pollError = error
+    this.troubled = true
     this.#observer.pollFailed(error)
   }
 
@@ -213,6 +216,7 @@ export class Intake {
     }
     if (sequence === REWOUND) {
       this.#observer.unexpected('rewound', record)
+      this.troubled = true
       owned = this.beginAnew(owned, -1, new PartitionGivenUpError('the log was truncated or made anew'))
       sequence = owned.window.admit(record.offset, record.leaderEpoch)
     }

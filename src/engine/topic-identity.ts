@@ -2,7 +2,9 @@ import type { OwnedPartition } from './owned-partition.js'
 import type { Clock, Source } from './types.js'
 
 /** How often it is looked whether the topics are still the ones that they were. */
-const LOOK_EVERY_MS = 30_000
+const LOOK_EVERY_MS = 10_000
+/** Nor more often than this, whatever happens. */
+const LOOK_APART_MS = 1_000
 /** A drain waits no longer than this for an answer. */
 const DRAIN_LOOK_MS = 1_000
 
@@ -10,7 +12,7 @@ const DRAIN_LOOK_MS = 1_000
  * Whether topics are still the ones that they were. One that is deleted and made again keeps its offsets in the group, and
  * would be read from an offset that means nothing there: its first records would be passed over.
  *
- * What remains: from the moment that a topic was made anew until the next look (30 s at most) commits still speak of the old
+ * What remains: from the moment that a topic was made anew until the next look (10 s at most) commits still speak of the old
  * one. They name its id, so that whoever looks next begins at the beginning.
  */
 export class TopicIdentity {
@@ -19,6 +21,7 @@ export class TopicIdentity {
   #ids: ReadonlyMap<string, string> | null = null
   #looking: Promise<void> | null = null
   #lookedAt: number
+  #soon = false
 
   constructor ({ source, clock }: { source: Source, clock: Clock }) {
     this.#source = source
@@ -36,9 +39,15 @@ export class TopicIdentity {
     }
   }
 
-  /** Looks from time to time, without waiting for the answer: `changed` tells it later. */
-  lookSometimes (partitions: Iterable<OwnedPartition>): void {
-    if (this.#clock.now() - this.#lookedAt >= LOOK_EVERY_MS) this.#look(partitions)
+  /**
+   * Looks from time to time, and soon where there is a reason to; without waiting for the answer: `changed` tells it later.
+   */
+  lookSometimes (partitions: Iterable<OwnedPartition>, soon = false): void {
+    this.#soon ||= soon
+    const waited = this.#clock.now() - this.#lookedAt
+    if (waited < (this.#soon ? LOOK_APART_MS : LOOK_EVERY_MS)) return
+    this.#soon = false
+    this.#look(partitions)
   }
 
   /**

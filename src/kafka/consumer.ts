@@ -402,6 +402,8 @@ function propertiesOf (settings: ConsumerSettings): ClientSettings {
     'fetch.queue.backoff.ms': 10,
     // How soon a topic that was created, or grew, is noticed.
     'topic.metadata.refresh.interval.ms': 10_000,
+    // With the client's 3 s a short session would be over before the first heartbeat.
+    ...(classic && { 'heartbeat.interval.ms': Math.min(3000, Math.floor(settings.sessionTimeoutMs / 3)) }),
     ...settings.client,
     'group.id': settings.groupId,
     ...(settings.groupInstanceId !== null && { 'group.instance.id': settings.groupInstanceId }),
