@@ -62,6 +62,8 @@ export class Diversion {
   }
 }
 
-function isHeldUp ({ window: { size }, open, maxRecords }: OwnedPartition): boolean {
-  return size >= NEARLY_FULL * maxRecords && size - open >= NEARLY_DONE * size
+function isHeldUp ({ window: { size }, open, paused, maxRecords }: OwnedPartition): boolean {
+  // One that was full is fetched again once half of it is free: until then it is as good as full.
+  const full = size >= NEARLY_FULL * maxRecords || (paused && size > maxRecords / 2)
+  return full && size - open >= NEARLY_DONE * size
 }
