@@ -126,7 +126,7 @@ export const nothingCommittedBegunAgain: Check = ({ entries, evidence, ownership
   const commits = byPartition(evidence.commits)
   const told = new Map<string, (offset: number) => boolean>()
   for (const entry of entries) {
-    if (entry.what !== 'start' || entry.attempt !== 1) continue
+    if (entry.what !== 'start') continue
     const held = ownership.at(entry.pid, entry.partition, entry.at)
     if (held === undefined) {
       wrong.push(`process ${entry.pid} began ${idOf(entry)} without having been assigned its partition`)

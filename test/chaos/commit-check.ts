@@ -5,21 +5,35 @@ import type { Evidence } from './evidence.js'
 /** The ledger's clock and the coordinator's are the same machine's; both cut off what is below a millisecond. */
 const CLOCK_SLACK_MS = 5
 
+export interface CommitCheckOptions {
+  readonly violation: (text: string) => void
+  /** Whether the brokers were disturbed at this time, or shortly before. */
+  readonly disturbed: (at: number) => boolean
+}
+
 /**
  * Compares every commit that a coordinator took with what was completed by then. Nothing may be said to be completed, by
  * the commit offset or by the metadata above it, that was not, at the moment of the commit; and no commit may go back.
+ *
+ * Nobody can help this one: 1. A commit is sent, and its coordinator falls silent or is about to be another broker. 2. The client
+ * gives it up, and commits more. 3. The brokers are well again, and take the first one after the second. So a commit that goes back
+ * is excused where brokers were disturbed and the very same, offset and metadata, had been taken before: it is late. What
+ * was lost with that must be committed again: at the end of a round there may be no lag.
  */
 export class CommitCheck {
   /** Offsets and metadata that were looked at. A check that saw none has shown nothing. */
   compared = 0
-  readonly #violation: (text: string) => void
+  /** Commits that were taken late. */
+  late = 0
+  readonly #options: CommitCheckOptions
+  readonly #taken = new Set<string>()
   readonly #reached = new Map<number, number>()
   /** Above the commit offset, what was found to be well already. */
   readonly #seen = new Map<number, Set<number>>()
   #later: { id: string, commit: LoggedCommit }[] = []
 
-  constructor (violation: (text: string) => void) {
-    this.#violation = violation
+  constructor (options: CommitCheckOptions) {
+    this.#options = options
   }
 
   look (commit: LoggedCommit, evidence: Evidence): void {
@@ -28,7 +42,12 @@ export class CommitCheck {
     const reached = this.#reached.get(partition) ?? 0
     const seen = this.#seen.get(partition) ?? new Set()
     this.#seen.set(partition, seen)
-    if (offset < reached) this.#violation(`${topic}/${partition}: the commit went back from ${reached} to ${offset}`)
+    const exactly = `${partition} ${offset} ${metadata}`
+    if (offset < reached) {
+      if (this.#taken.has(exactly) && this.#options.disturbed(commit.at)) this.late++
+      else this.#options.violation(`${topic}/${partition}: the commit went back from ${reached} to ${offset} at ${time(commit.at)}`)
+    }
+    this.#taken.add(exactly)
     for (let at = reached; at < offset; at++) {
       if (!seen.delete(at)) this.#mustBeCompleted(`${topic}/${partition}/${at}`, commit, evidence)
     }
@@ -58,7 +77,7 @@ export class CommitCheck {
       return
     }
     const how = at !== undefined ? `it was completed ${at - commit.at} ms later` : entry === undefined ? 'nobody began it' : 'it was begun, and not completed'
-    this.#violation(`${id} is said to be completed by the commit of ${commit.offset}${commit.metadata === '' ? '' : ' with metadata'} at ${time(commit.at)}, but ${how}`)
+    this.#options.violation(`${id} is said to be completed by the commit of ${commit.offset}${commit.metadata === '' ? '' : ' with metadata'} at ${time(commit.at)}, but ${how}`)
   }
 }
 

@@ -13,6 +13,8 @@ export interface EvidenceOptions {
   readonly ledger: Ledger
   /** Called in the order of the coordinator's log, after everything that the ledger said by then was taken in. */
   readonly committed: (commit: LoggedCommit) => void
+  /** Every line of the ledger, in order. */
+  readonly noted: (entry: LedgerEntry) => void
   /** A record is completed for the first time. */
   readonly completed: (place: { partition: number, offset: number }) => void
 }
@@ -61,6 +63,7 @@ export class Evidence {
     for (; this.#read < entries.length; this.#read++) {
       const entry = entries[this.#read]!
       const id = idOf(entry)
+      this.#options.noted(entry)
       if (entry.what === 'start') {
         if (!this.started.has(id)) this.started.set(id, entry)
       } else if (entry.what === 'end') {

@@ -3,6 +3,9 @@ import type { FaultLog } from './faults.js'
 import type { Life } from './fleet.js'
 import type { Held, Ownership } from './ownership.js'
 
+/** What a drain may take, and a freeze in the middle of it; whoever takes longer was not draining. */
+const DRAIN_MAX_MS = 25_000
+
 /**
  * What at-least-once allows, and no more. Each excuse needs a fault that was really done, at that time, to that process
  * (or to a broker); where a process says that it lost its partitions, that alone excuses nothing.
@@ -14,7 +17,7 @@ import type { Held, Ownership } from './ownership.js'
 export class Excuses {
   readonly #lives: Map<number, Life>
   readonly #starts = new Map<number, LedgerEntry[]>()
-  readonly #beganAt = new Map<string, number>()
+  readonly #beganAt = new Map<string, number[]>()
   readonly #ownership: Ownership
   readonly #faults: FaultLog
 
@@ -24,7 +27,7 @@ export class Excuses {
     this.#faults = faults
     for (const entry of entries) {
       if (entry.what !== 'start') continue
-      this.#beganAt.set(attemptOf(entry), entry.at)
+      this.#beganAt.set(attemptOf(entry), [...this.#beganAt.get(attemptOf(entry)) ?? [], entry.at])
       const list = this.#starts.get(entry.partition)
       if (list === undefined) this.#starts.set(entry.partition, [entry])
       else list.push(entry)
@@ -54,7 +57,7 @@ export class Excuses {
   /** When another process began with this one's partition after a fault had cut this one off; `null` where that was not so. */
   #takenOverAt (entry: LedgerEntry, life: Life): number | null {
     // What began before it was told may end after.
-    const beganAt = this.#beganAt.get(attemptOf(entry)) ?? entry.at
+    const beganAt = this.#beganAt.get(attemptOf(entry))?.findLast(at => at <= entry.at) ?? entry.at
     const held = this.#ownership.at(entry.pid, entry.partition, beganAt)
     const cutOff = held && this.#cutOff(held, life)
     if (held === undefined || cutOff === undefined || beganAt > cutOff.to) return null
@@ -65,8 +68,8 @@ export class Excuses {
   /** From the fault to when the process knew, or was at an end: that it was told, or ended without being told. */
   #cutOff ({ how, until, drainedAt }: Held, { pid, exitedAt }: Life): { from: number, to: number } | undefined {
     // Given up in good order, but cut off in the middle of the drain.
-    const to = how === 'lost' ? until : how === 'revoked' ? drainedAt ?? exitedAt : exitedAt
-    if (to === null) return undefined
+    const to = how === 'lost' ? until : drainedAt ?? exitedAt
+    if (to === null || (how === 'revoked' && to - until! > DRAIN_MAX_MS)) return undefined
     const fault = how === 'revoked' ? this.#faults.fencingWithin(pid, until!, to) : this.#faults.fencing(pid, to)
     return fault && { from: fault.from, to }
   }

@@ -51,7 +51,8 @@ export class Fleet {
   }
 
   async start (slot: number): Promise<Life> {
-    const gateway = await startGateway(this.#options.options)
+    const { options } = this.#options
+    const gateway = await startGateway({ ...options, env: { ...options.env, KAFKA_CLIENT_ID: `gateway-${slot}` } })
     const life: Life = {
       slot, gateway, pid: gateway.pid, startedAt: Date.now(), killedAt: null, stoppedAt: null, paused: false, exit: null, exitedAt: null
     }

@@ -46,6 +46,15 @@ export function makePlan (random: Random, { profile, lengthMs, sessionTimeoutMs,
   return steps
 }
 
+/**
+ * The last thing that happens in a full round, and the clients stop in the middle of it: what was handled by then and could not be
+ * committed has to be committed afterwards, though no record comes any more that would remind anybody.
+ */
+export function lastBlow (random: Random): Action {
+  const what = random.weighted([[2, 'kill broker'], [1, 'pause broker'], [1, 'stop broker']] as const)
+  return { what, broker: 'coordinator', forMs: random.between(3000, 8000) }
+}
+
 type Kinds = ReadonlyArray<readonly [weight: number, what: Action['what']]>
 
 const full: Kinds = [

@@ -1,6 +1,7 @@
 import { copyFileSync, existsSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { startKafka, uniqueName, waitFor, type Kafka, type StoredRecord } from '../support/kafka.js'
 import { Ledger } from '../support/ledger.js'
 import type { GatewayOptions } from '../support/gateway.js'
@@ -11,8 +12,9 @@ import { Evidence } from './evidence.js'
 import { Excuses } from './excuses.js'
 import { FaultLog } from './faults.js'
 import { Fleet } from './fleet.js'
+import { Lanes } from './lanes.js'
 import { Ownership, countRebalances } from './ownership.js'
-import { BROKERS, GATEWAYS, makePlan, describe, type Action, type Profile } from './plan.js'
+import { BROKERS, GATEWAYS, describe, lastBlow, makePlan, type Action, type Profile } from './plan.js'
 import { Progress, STALL_LIMIT_MS } from './progress.js'
 import { Random } from './random.js'
 import { Traffic } from './traffic.js'
@@ -57,6 +59,8 @@ const SHUTDOWN_TIMEOUT_MS = 20_000
 /** The server gives a shutdown 5 s beyond its limit, and a process that is slow to go 2 s more. */
 const STOP_LIMIT_MS = SHUTDOWN_TIMEOUT_MS + 8000
 const TICK_MS = 250
+/** How long the clients go on after the last fault has begun. */
+const LAST_BLOW_MS = 1000
 /** Beyond this number the same violation tells nothing new. */
 const VIOLATIONS_MAX = 200
 /** With work left, but one piece after the other done, a slow machine gets this much longer at the end. */
@@ -111,7 +115,7 @@ function gatewayOptions (options: RoundOptions, topic: string, group: string, le
       KAFKA_MAX_MSG_COUNT_BEFORE_COMMIT: SETTINGS.maxRecordsBeforeCommit,
       KAFKA_COMMIT_INTERVAL_SECONDS: SETTINGS.commitIntervalMs / 1000,
       KAFKA_DRAIN_TIMEOUT_MS: DRAIN_TIMEOUT_MS,
-      KAFKA_HANDLER_TIMEOUT_MS: 3000,
+      KAFKA_HANDLER_TIMEOUT_MS: 4000,
       KAFKA_RETRY_MAX_ATTEMPTS: 3,
       KAFKA_RETRY_BACKOFF_MS: 50,
       LEDGER_FILE: ledger.file
@@ -139,8 +143,13 @@ class Round {
   readonly #violations: string[] = []
   readonly #log: string[] = []
   readonly #faults = new FaultLog()
-  readonly #commitCheck = new CommitCheck(text => this.violation(`commit: ${text}`))
+  readonly #commitCheck = new CommitCheck({
+    violation: text => this.violation(`commit: ${text}`),
+    disturbed: at => this.#faults.commitsMayFail(at)
+  })
+
   readonly #progress = new Progress(this.#faults, text => this.violation(`progress: ${text}`))
+  readonly #lanes = new Lanes(text => this.violation(`order: ${text}`))
   readonly #topic: string
   readonly #group: string
   readonly #fleet: Fleet
@@ -172,6 +181,24 @@ class Round {
     if (this.#violations.length <= 10) this.#say(`VIOLATION ${text}`)
   }
 
+  /** Who has what, as the group's coordinator sees it: for whoever asks why nothing goes on. */
+  async #sayGroup (): Promise<void> {
+    try {
+      const { state, members } = await this.#options.kafka.describeGroup(this.#group)
+      const list = (places: { partition: number }[] | null) => places === null ? '?' : `[${places.map(({ partition }) => partition).sort().join(' ')}]`
+      this.#say(`the group is ${state}`)
+      for (const { clientId, memberId, epoch, partitions, target } of members) {
+        this.#say(`  ${clientId} (${memberId}, epoch ${epoch}) has ${list(partitions)}, is to have ${list(target)}`)
+      }
+    } catch (error) {
+      this.#say(`the group cannot be described: ${(error as Error).message}`)
+    }
+    for (const { slot, gateway } of this.#fleet.working) {
+      const said = await gateway.readiness().then(JSON.stringify, error => (error as Error).message)
+      this.#say(`  gateway ${slot} says of itself: ${said}`)
+    }
+  }
+
   async play (): Promise<void> {
     const { kafka, seed, profile, protocol, lengthMs, rate, first } = this.#options
     const random = new Random(seed)
@@ -190,6 +217,7 @@ class Round {
       deadLetterTopic,
       ledger: this.#ledger,
       committed: commit => this.#commitCheck.look(commit, this.#evidence!),
+      noted: entry => this.#lanes.look(entry),
       completed: ({ partition, offset }) => this.#progress.completed(partition, offset)
     })
     this.#traffic = new Traffic({
@@ -207,7 +235,7 @@ class Round {
     })
     for (let slot = 2; slot <= GATEWAYS; slot++) await this.#fleet.start(slot)
     this.#faults.end(starting)
-    await new Conductor({
+    const conductor = new Conductor({
       kafka,
       fleet: this.#fleet,
       faults: this.#faults,
@@ -217,7 +245,13 @@ class Round {
       say: text => this.#say(text),
       snapshot: () => this.#progress.snapshot(),
       over: () => this.#violations.length > 0
-    }).play(steps, lengthMs)
+    })
+    await conductor.play(steps, lengthMs)
+    if (profile === 'full' && this.#violations.length === 0) {
+      const blow = conductor.play([{ atMs: 0, action: lastBlow(random) }], lengthMs)
+      await Promise.race([blow, delay(LAST_BLOW_MS)])
+      await Promise.all([blow, this.#traffic.stop()])
+    }
     await this.#finish()
   }
 
@@ -227,6 +261,7 @@ class Round {
     const traffic = this.#traffic!
     const evidence = this.#evidence!
     const whole = this.#violations.length === 0
+    if (!whole) await this.#sayGroup()
     await traffic.stop()
     this.#say(`the clients have stopped: ${this.#progress.outstanding} acknowledged records are outstanding`)
     if (whole) {
@@ -242,6 +277,7 @@ class Round {
       })
       this.#say('everything acknowledged is handled, and committed')
     }
+    if (whole && this.#violations.length > 0) await this.#sayGroup()
     // As much as there was, however the round went: what a failure left behind is read, too.
     await Promise.all(this.#fleet.working.map(life => this.#fleet.stop(life)))
     await evidence.stop()
@@ -310,12 +346,13 @@ class Round {
       brokerFaults: faults.count('broker') + faults.count('leaders'),
       rebalances: countRebalances(this.#fleet.lives),
       longestIdleMs: Math.round(this.#progress.longestIdleMs),
-      commits: this.#commitCheck.compared
+      commits: this.#commitCheck.compared,
+      lateCommits: this.#commitCheck.late
     }
     const summary = `${this.#violations.length === 0 ? 'ok' : 'FAILED'} ${protocol} ${profile} seed ${seed}: ${figures.acknowledged} records acknowledged ` +
       `(${figures.refused} refused, ${figures.unknown} unknown), ${figures.deadLetters} dead-lettered, ${figures.repeated} handled again; ` +
       `${figures.kills} kills, ${figures.stops} stops, ${figures.pauses} pauses, ${figures.brokerFaults} broker faults, ${figures.rebalances} rebalance events; ` +
-      `longest stall ${(figures.longestIdleMs / 1000).toFixed(1)} s; ${figures.commits} commits compared; ${Math.round((Date.now() - this.#startedAt) / 1000)} s`
+      `longest stall ${(figures.longestIdleMs / 1000).toFixed(1)} s; ${figures.commits} commits compared, ${figures.lateCommits} late; ${Math.round((Date.now() - this.#startedAt) / 1000)} s`
     const folder = this.#violations.length > 0 ? this.#save(summary) : null
     this.#ledger.remove()
     return { seed, protocol, violations: this.#violations, firstViolationMs: this.#firstViolationMs, summary, figures, folder }
@@ -334,6 +371,7 @@ class Round {
     put('faults.jsonl', this.#faults.faults)
     put('topic.jsonl', this.#stored.map(({ partition, offset, timestamp, key, value }) => ({ partition, offset, timestamp, key: String(key), value: String(value) })))
     for (const { slot, pid, gateway } of this.#fleet.lives) put(`gateway-${slot}-${pid}.log`, gateway.lines)
+    for (const { id, logFile } of this.#options.kafka.brokers) if (existsSync(logFile)) copyFileSync(logFile, path.join(folder, `broker-${id}.log`))
     return folder
   }
 

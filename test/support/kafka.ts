@@ -54,7 +54,15 @@ export interface GroupDescription {
   /** `Classic` or `Consumer` (KIP-848). */
   type: string
   assignor: string
-  members: Array<{ memberId: string, clientId: string, instanceId: string | null, partitions: Array<{ topic: string, partition: number }> }>
+  members: Array<{
+    memberId: string
+    clientId: string
+    instanceId: string | null
+    partitions: Array<{ topic: string, partition: number }>
+    /** Under KIP-848: how far it is, and what it is to have in the end. */
+    epoch: number | null
+    target: Array<{ topic: string, partition: number }> | null
+  }>
 }
 
 export interface TopicDescription {

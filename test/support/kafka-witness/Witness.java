@@ -27,6 +27,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.function.Function;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.ConsumerGroupDescription;
+import org.apache.kafka.clients.admin.MemberAssignment;
 import org.apache.kafka.clients.admin.MemberDescription;
 import org.apache.kafka.clients.admin.NewPartitionReassignment;
 import org.apache.kafka.clients.admin.NewPartitions;
@@ -218,11 +219,15 @@ public class Witness {
     for (MemberDescription member : found.members()) {
       members.add(object("memberId", member.consumerId(), "clientId", member.clientId(),
           "instanceId", member.groupInstanceId().orElse(null),
-          "partitions", member.assignment().topicPartitions().stream()
-              .map(at -> object("topic", at.topic(), "partition", at.partition())).toList()));
+          "partitions", places(member.assignment()), "epoch", member.memberEpoch().orElse(null),
+          "target", member.targetAssignment().map(Witness::places).orElse(null)));
     }
     return object("state", found.groupState().toString(), "type", found.type().toString(),
         "assignor", found.partitionAssignor(), "members", members);
+  }
+
+  static Object places(MemberAssignment assignment) {
+    return assignment.topicPartitions().stream().map(at -> object("topic", at.topic(), "partition", at.partition())).toList();
   }
 
   static Object offsets(String bootstrap, JsonNode request) {
