@@ -11,6 +11,8 @@ export interface CommitPolicy {
 
 /** Commits are at least this far apart: with fast handlers the count alone would ask for a thousand a second. */
 const APART_MS = 20
+/** Nobody waits longer than this for what is to be written down: the group may not answer for a minute, and the records could go on. */
+const WRITING_MAX_MS = 5_000
 /** How long a failed commit waits before the next try. */
 const RETRY_MS = 500
 
@@ -33,6 +35,7 @@ export class Committer implements AttemptLog {
   // Somebody waits for what the next commit says.
   #urgent = false
   #begun = 0
+  #begunAt = 0
   #settled = 0
   #notBefore = 0
   #lastAt: number
@@ -60,6 +63,14 @@ export class Committer implements AttemptLog {
 
   get settled (): number { return this.#settled }
 
+  /** Lets those go on who have waited for long enough. Returns whether there may be any. */
+  giveUpWriting (now: number): boolean {
+    if (!this.#pending || now - this.#begunAt < WRITING_MAX_MS) return false
+    // Those as well who wait for the commit after it.
+    this.#settled = this.#begun + 1
+    return true
+  }
+
   /** Somebody waits for a commit that has not begun. */
   get urgent (): boolean { return this.#urgent && !this.#pending }
 
@@ -76,7 +87,7 @@ export class Committer implements AttemptLog {
    * above them; `null` for nothing. Ownership
    * is looked at here, right before the commit.
    */
-  begin (partitions: Iterable<OwnedPartition>): PendingCommit | null {
+  begin (partitions: Iterable<OwnedPartition>, now: number): PendingCommit | null {
     const offsets: OffsetCommit[] = []
     const speaksOf: OwnedPartition[] = []
     for (const owned of partitions) {
@@ -92,8 +103,9 @@ export class Committer implements AttemptLog {
     this.#failed = false
     this.#urgent = false
     this.#begun++
+    this.#begunAt = now
     if (offsets.length === 0) {
-      this.#settled = this.#begun
+      this.#settled = Math.max(this.#settled, this.#begun)
       return null
     }
     this.#pending = true
@@ -103,7 +115,7 @@ export class Committer implements AttemptLog {
   /** The broker has acknowledged it. */
   succeeded (commit: PendingCommit, now: number): void {
     this.#pending = false
-    this.#settled = this.#begun
+    this.#settled = Math.max(this.#settled, this.#begun)
     this.#lastAt = now
     commit.partitions.forEach((owned, index) => {
       owned.committedOffset = commit.offsets[index].offset
@@ -114,7 +126,7 @@ export class Committer implements AttemptLog {
   failed (now: number): void {
     this.#pending = false
     // What waited for it to be written down goes on all the same: an attempt counted too few is better than none made.
-    this.#settled = this.#begun
+    this.#settled = Math.max(this.#settled, this.#begun)
     this.#failed = true
     this.#notBefore = now + RETRY_MS
   }

@@ -208,6 +208,7 @@ export class Engine {
     this.#runner.sweep()
     this.#diversion.look(this.#assignment)
     if (this.#committer.due(this.#lastTurnAt)) this.#beginCommit()
+    if (this.#committer.giveUpWriting(this.#lastTurnAt)) this.#runner.attemptsWritten()
   }
 
   /**
@@ -231,13 +232,13 @@ export class Engine {
   // ---- commits
 
   #beginCommit (): void {
-    const commit = this.#committer.begin(this.#assignment)
+    const startedAt = this.#clock.now()
+    const commit = this.#committer.begin(this.#assignment, startedAt)
     if (commit === null) {
       this.#commitError = null
       this.#runner.attemptsWritten()
       return
     }
-    const startedAt = this.#clock.now()
     const seconds = () => (this.#clock.now() - startedAt) / 1000
     this.#commit = this.#source.commit(commit.offsets).then(() => {
       this.#committer.succeeded(commit, this.#clock.now())

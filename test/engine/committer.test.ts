@@ -35,7 +35,7 @@ t.test('due by interval: from the last acknowledgement, at the limit, not before
   committer.completed()
   t.notOk(committer.due(1049))
   t.ok(committer.due(1050))
-  const commit = committer.begin([partition(1, 1)])!
+  const commit = committer.begin([partition(1, 1)], 0)!
   committer.succeeded(commit, 2000)
   committer.completed()
   t.notOk(committer.due(2999))
@@ -53,13 +53,13 @@ t.test('a failed commit is due again after a wait, with no further record; as lo
   const committer = new Committer({ maxRecords: 1, intervalMs: 1 }, 0)
   const owned = partition(2, 1)
   committer.completed()
-  t.ok(committer.begin([owned]))
+  t.ok(committer.begin([owned], 0))
   committer.failed(10_000)
   t.notOk(committer.due(10_000 + RETRY_MS - 1))
   committer.completed()
   t.notOk(committer.due(10_000 + RETRY_MS - 1), 'more records do not hurry it')
   t.ok(committer.due(10_000 + RETRY_MS))
-  const again = committer.begin([owned])
+  const again = committer.begin([owned], 0)
   t.match(again, { offsets: [{ offset: 1 }] })
   committer.succeeded(again!, 11_000)
   t.equal(owned.committedOffset, 1)
@@ -69,7 +69,7 @@ t.test('a failed commit is due again after a wait, with no further record; as lo
 t.test('one at a time: nothing is due while one waits for its acknowledgement', async t => {
   const committer = new Committer({ maxRecords: 1, intervalMs: 1 }, 0)
   committer.completed()
-  const commit = committer.begin([partition(5, 1)])!
+  const commit = committer.begin([partition(5, 1)], 0)!
   committer.completed()
   t.notOk(committer.due(1e9))
   committer.succeeded(commit, 1e9)
@@ -86,7 +86,7 @@ t.test('it takes all partitions that moved, and none that did not, that are unkn
   // The group had no offset: where reading begins is worth committing, before anything is completed.
   const first = new OwnedPartition({ topic: 't', partition: 4, offset: -1, metadata: '' }, 1, { maxRecords: 1000, maxBytes: 1_000_000 })
   first.window.admit(40, 7)
-  const commit = committer.begin([moved, still, unknown, gone, first])!
+  const commit = committer.begin([moved, still, unknown, gone, first], 0)!
   t.same(commit.offsets, [
     { topic: 't', partition: 0, offset: 12, leaderEpoch: 7, metadata: '' },
     { topic: 't', partition: 4, offset: 40, leaderEpoch: -1, metadata: '' }
@@ -97,29 +97,45 @@ t.test('it takes all partitions that moved, and none that did not, that are unkn
 t.test('with nothing to commit it begins nothing, and is not due until something moves', async t => {
   const committer = new Committer({ maxRecords: 1, intervalMs: 1 }, 0)
   committer.completed()
-  t.equal(committer.begin([partition(1, 0)]), null)
+  t.equal(committer.begin([partition(1, 0)], 0), null)
   t.notOk(committer.due(1e9))
 })
 
 t.test('what was acknowledged is what was sent, though the window went on meanwhile', async t => {
   const committer = new Committer({ maxRecords: 1, intervalMs: 1 }, 0)
   const owned = partition(5, 2)
-  const commit = committer.begin([owned])!
+  const commit = committer.begin([owned], 0)!
   owned.window.complete(2)
   committer.completed()
   committer.succeeded(commit, 1)
   t.equal(owned.committedOffset, 2)
-  t.match(committer.begin([owned]), { offsets: [{ offset: 3 }] })
+  t.match(committer.begin([owned], 0), { offsets: [{ offset: 3 }] })
 })
 
 t.test('what is completed above a commit offset that does not move is committed as well, once', async t => {
   const committer = new Committer({ maxRecords: 1, intervalMs: 1 }, 0)
   const owned = partition(5, 0, 10)
   owned.window.complete(2)
-  const commit = committer.begin([owned])!
+  const commit = committer.begin([owned], 0)!
   t.match(commit.offsets, [{ offset: 10, metadata: /^sluice1:/ }])
   committer.succeeded(commit, 1)
-  t.equal(committer.begin([owned]), null, 'it is known')
+  t.equal(committer.begin([owned], 0), null, 'it is known')
   for (const sequence of [0, 1, 3, 4]) owned.window.complete(sequence)
-  t.match(committer.begin([owned])!.offsets, [{ offset: 15, metadata: '' }], 'and it is erased once all of it is below')
+  t.match(committer.begin([owned], 0)!.offsets, [{ offset: 15, metadata: '' }], 'and it is erased once all of it is below')
+})
+
+t.test('who waits for something to be written down waits for 5 s, and not for a group that does not answer', async t => {
+  const committer = new Committer({ maxRecords: 1, intervalMs: 1 }, 0)
+  const [waiting] = [committer.note()]
+  const commit = committer.begin([partition(5, 1)], 100)!
+  const next = committer.note()
+  t.notOk(committer.giveUpWriting(5099))
+  t.ok(committer.settled < waiting)
+  t.ok(committer.giveUpWriting(5100))
+  t.ok(committer.settled >= next, 'nor for the commit after it')
+  t.ok(committer.note() <= committer.settled, 'nor does anybody else, as long as it lasts')
+  committer.succeeded(commit, 9000)
+  t.notOk(committer.giveUpWriting(20_000))
+  committer.begin([partition(5, 2)], 20_000)
+  t.ok(committer.note() > committer.settled, 'from then on it is waited for again')
 })
