@@ -49,6 +49,8 @@ export class Excuses {
     if (life !== undefined && life.killedAt !== null && again.at >= life.killedAt) return 'killed'
     if (this.superseded(end, Math.max(end.at, again.at)) || this.superseded(again, again.at)) return 'fenced'
     const held = this.#ownership.at(end.pid, end.partition, end.at)
+    // Cut off before it could commit; whoever got the partition next begins where the last commit was, and may be itself.
+    if (held?.how === 'lost' && held.until! <= again.at && this.#faults.fencing(end.pid, held.until!) !== undefined) return 'fenced'
     const leftAt = held?.until ?? life?.stoppedAt ?? life?.exitedAt ?? null
     if (held !== undefined && leftAt !== null && leftAt <= again.at && this.#faults.commitsMayFail(leftAt)) return 'not committed'
     return null
