@@ -94,7 +94,7 @@ t.test('an attempt is written down before it is made where owners keep ending, a
   h.source.committedMetadata.set('t/0', ended(0, 3))
   h.source.holdAcknowledgements = true
   h.source.event('assigned', [P0])
-  await h.clock.advance(10_000)
+  await h.clock.advance(4_000)
   t.same(h.started, [], 'nothing before it is written down')
   t.equal(h.told.get('suspected'), 1)
   h.source.holdAcknowledgements = false
