@@ -127,7 +127,9 @@ t.test('for any sizes and limits all is handled, and no more is held than allowe
 
 /** In traffic that is never at an end, with a poll begun ahead. */
 async function inTraffic (options: Partial<typeof defaults> = {}): Promise<{ h: Harness, ahead: () => boolean }> {
-  const h = harness((_record, _attempt, clock) => clock.sleep(3), { maxInFlight: 50, windowMaxRecords: 2000, commitIntervalMs: 100, ...options })
+  const h = harness((_record, _attempt, clock) => clock.sleep(3), {
+    maxInFlight: 50, windowMaxRecords: 2000, commitIntervalMs: 100, ...options
+  })
   let polls = 0
   const { poll } = h.source
   h.source.poll = async (max, timeoutMs) => {
@@ -203,7 +205,7 @@ t.test('a poll that fails ahead is told as any other, and what is fatal ends the
     }
     h.source.append(distinct(1000))
     h.source.event('assigned', [P0])
-    await h.clock.until(() => kind === 'fatal' ? ended !== undefined : h.told.get('poll failed') >= 1, 'the failure')
+    await h.clock.until(() => kind === 'fatal' ? ended !== undefined : (h.told.get('poll failed') ?? 0) >= 1, 'the failure')
     if (kind === 'fatal') {
       t.match(ended, { kind: 'fatal' })
       continue
