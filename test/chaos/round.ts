@@ -31,6 +31,8 @@ export interface RoundOptions {
   readonly lengthMs: number
   /** Records a second. */
   readonly rate: number
+  /** Whether what was recorded is kept although all is well. */
+  readonly keep?: boolean
   /** See PlanOptions. */
   readonly first?: readonly Action['what'][]
   readonly say: (text: string) => void
@@ -45,7 +47,7 @@ export interface RoundResult {
   /** One line. */
   readonly summary: string
   readonly figures: Readonly<Record<string, number>>
-  /** Where the ledger, the logs and the rest were put, `null` for a round without a violation. */
+  /** Where the ledger, the logs and the rest were put; `null` for a round without a violation that was not to be kept. */
   readonly folder: string | null
 }
 
@@ -353,7 +355,7 @@ class Round {
       `(${figures.refused} refused, ${figures.unknown} unknown), ${figures.deadLetters} dead-lettered, ${figures.repeated} handled again; ` +
       `${figures.kills} kills, ${figures.stops} stops, ${figures.pauses} pauses, ${figures.brokerFaults} broker faults, ${figures.rebalances} rebalance events; ` +
       `longest stall ${(figures.longestIdleMs / 1000).toFixed(1)} s; ${figures.commits} commits compared, ${figures.lateCommits} late; ${Math.round((Date.now() - this.#startedAt) / 1000)} s`
-    const folder = this.#violations.length > 0 ? this.#save(summary) : null
+    const folder = this.#violations.length > 0 || this.#options.keep ? this.#save(summary) : null
     this.#ledger.remove()
     return { seed, protocol, violations: this.#violations, firstViolationMs: this.#firstViolationMs, summary, figures, folder }
   }

@@ -11,9 +11,18 @@ const usage = `npm run chaos -- [options]
   --minutes M, --seconds S
                  how long faults are begun in each round (60 s)
   --seed N       the first round's seed; the next round's is one more (random)
-  --rate N       records a second (250)`
+  --rate N       records a second (250)
+  --keep         keep the logs of rounds without a violation as well`
 
-interface Options { protocols: readonly Protocol[], profile: Profile, rounds: number, lengthMs: number, seed: number, rate: number }
+interface Options {
+  protocols: readonly Protocol[]
+  profile: Profile
+  rounds: number
+  lengthMs: number
+  seed: number
+  rate: number
+  keep: boolean
+}
 
 function readOptions (): Options {
   const { values } = parseArgs({
@@ -25,6 +34,7 @@ function readOptions (): Options {
       seconds: { type: 'string' },
       seed: { type: 'string' },
       rate: { type: 'string', default: '250' },
+      keep: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false }
     }
   })
@@ -45,7 +55,8 @@ function readOptions (): Options {
       ? number('minutes', values.minutes, 0.1) * 60_000
       : number('seconds', values.seconds ?? '60', 5) * 1000,
     seed: values.seed === undefined ? randomInt(1e9) : number('seed', values.seed, 0),
-    rate: number('rate', values.rate, 1)
+    rate: number('rate', values.rate, 1),
+    keep: values.keep
   }
 }
 
@@ -64,11 +75,12 @@ async function run (options: Options): Promise<boolean> {
     const kafka = await startCluster(options.profile)
     try {
       for (let round = 0; round < options.rounds; round++) {
-        const { profile, lengthMs, rate } = options
+        const { profile, lengthMs, rate, keep } = options
         const seed = options.seed + round
-        const result = await runRound({ kafka, seed, protocol, profile, lengthMs, rate, say: line => console.log(line) })
+        const result = await runRound({ kafka, seed, protocol, profile, lengthMs, rate, keep, say: line => console.log(line) })
         results.push(result)
         console.log(result.summary)
+        if (keep) console.log(`kept in ${result.folder}`)
         if (result.violations.length === 0) continue
         printFailure(result, options)
         // A round that failed may leave the cluster in pieces.
