@@ -25,10 +25,15 @@ const EXPLAINED = {
 /** Turns what the engine tells into logs and metrics. Call `flush` before the metrics are read. */
 export function createObserver (log: FastifyBaseLogger, metrics: Metrics['consumer']): Observer & { flush (): void } {
   const tallies = new Map<string, Tally>()
+  // Records come in runs of one topic.
+  let lastTopic: string | null = null
+  let last: Tally
   const of = (topic: string): Tally => {
+    if (topic === lastTopic) return last
     let found = tallies.get(topic)
     if (found === undefined) tallies.set(topic, found = newTally(topic, metrics))
-    return found
+    lastTopic = topic
+    return last = found
   }
 
   return {
