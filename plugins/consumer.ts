@@ -1,7 +1,7 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { systemClock } from '../src/clock.js'
-import { ConfigError, type ClientProperties, type ConsumerConfig, type DeadLetterTarget } from '../src/config.js'
+import type { ClientProperties, ConsumerConfig, DeadLetterTarget } from '../src/config.js'
 import { Controlled, type ConsumerControls } from '../src/consumer-controls.js'
 import { createObserver } from '../src/consumer-observer.js'
 import { deadLetterRecord } from '../src/engine/dead-letter.js'
@@ -9,7 +9,8 @@ import { Engine } from '../src/engine/engine.js'
 import type { Handler, Sink } from '../src/engine/types.js'
 import { GroupMember, type ConnectedSource, type GroupMemberState } from '../src/group-member.js'
 import { createHandler } from '../src/handlers/index.js'
-import { connectSource, subscriptionProblem } from '../src/kafka/consumer.js'
+import { connectSource } from '../src/kafka/consumer.js'
+import type { ExcludedTopics } from '../src/kafka/subscription.js'
 import type { Metrics } from '../src/metrics.js'
 import type { KafkaRecord } from '../src/record.js'
 import { deferralOf, originalOf, retryRecord } from '../src/retry-topic.js'
@@ -65,8 +66,6 @@ export default fp<ConsumerPluginOptions>(async (app, options) => {
     app.decorate('consumer', null)
     return
   }
-  const impossible = subscriptionProblem(config)
-  if (impossible !== null) throw new ConfigError(impossible)
   const log = app.log.child({ group: config.groupId })
   // A module that cannot be used stops the start, before anything is fetched.
   const handle = options.handler ?? await createHandler(config.handler, { log, producer: app.producer })
@@ -97,7 +96,9 @@ export default fp<ConsumerPluginOptions>(async (app, options) => {
   const topics = retryTopic === null ? config.topics : [...config.topics, retryTopic.name]
   const controls = new Controlled(config.maxInFlight, () => member.engine)
   const member: GroupMember = new GroupMember({
-    connect: options.connect ?? (() => connectSource({ ...config, topics, client: { ...options.client, ...config.client } })),
+    connect: options.connect ?? (() => connectSource({
+      ...config, topics, excludedTopics: excludedTopics(config), client: { ...options.client, ...config.client }
+    })),
     createEngine: source => new Engine(
       { ...engineOptions(config), maxInFlight: controls.limit }, { ...ports, source, suspensions: controls.suspensions }),
     onRestart: (err, delayMs) => {
@@ -184,6 +185,14 @@ function engineOptions (config: ConsumerConfig) {
     ...config,
     exhausted: deadLetterTopic.kind === 'off' ? deadLetterTopic.then : 'dead-letter' as const,
     deferAfterMs: config.retryTopic?.afterMs ?? null
+  }
+}
+
+/** What patterns must not find: dead letters and records that wait for a retry would go round in circles. */
+function excludedTopics ({ deadLetterTopic, retryTopic }: ConsumerConfig): ExcludedTopics {
+  return {
+    names: [...(deadLetterTopic.kind === 'topic' ? [deadLetterTopic.name] : []), ...(retryTopic === null ? [] : [retryTopic.name])],
+    suffixes: deadLetterTopic.kind === 'suffix' ? [deadLetterTopic.suffix] : []
   }
 }
 

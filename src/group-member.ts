@@ -6,6 +6,8 @@ import { PollError, type PartitionEnd, type Source, type TopicPartition } from '
 export interface ConnectedSource extends Source {
   /** Where partitions end for this isolation level. */
   ends (partitions: readonly TopicPartition[]): Promise<PartitionEnd[]>
+  /** What keeps it from reading, in sentences for an operator, besides what its polls say. */
+  readonly problems: readonly string[]
   close (): Promise<void>
 }
 
@@ -89,7 +91,8 @@ export class GroupMember {
       const connecting = this.#failure === null ? 'the consumer is connecting' : `the consumer cannot connect: ${this.#failure.message}`
       return { ...NOT_RUNNING, phase: 'connecting', problems: [connecting] }
     }
-    return { ...engine, partitions: engine.partitions.map(partition => ({ ...partition, lag: this.#lagOf(partition) })) }
+    const problems = [...this.#source?.problems ?? [], ...engine.problems]
+    return { ...engine, problems, partitions: engine.partitions.map(partition => ({ ...partition, lag: this.#lagOf(partition) })) }
   }
 
   async #run (): Promise<void> {

@@ -347,15 +347,11 @@ t.test('topic names follow Kafka\'s rule', async t => {
   t.equal(refusal({ KAFKA_TOPIC: ', ' }), "KAFKA_TOPIC must name at least one topic, got ', '")
 })
 
-t.test('patterns compile as POSIX extended expressions', async t => {
-  for (const pattern of ['^orders-[0-9]+$', '^(a|b)\\.c', '^x{2}', '^[[:alpha:]]+$', '^.*']) {
+t.test('patterns compile as expressions of JavaScript', async t => {
+  for (const pattern of ['^orders-[0-9]+$', '^(a|b)\\.c', '^x{2}', '^\\d+', '^(?!test)', '^.*']) {
     t.same(load({ ...cluster, KAFKA_TOPIC: pattern }).consumer?.topics, [pattern])
   }
-  for (const pattern of ['^\\d+', '^\\worders', '^(?:a|b)', '^(?=a)', '^a.*?']) {
-    t.equal(refusal({ ...cluster, KAFKA_TOPIC: pattern }),
-      `KAFKA_TOPIC must be a POSIX extended expression ([0-9] for \\d, no (?…), no lazy matches), got '${pattern}'`)
-  }
-  for (const pattern of ['^(a', '^[a', '^a)', '^*']) {
+  for (const pattern of ['^(a', '^[a', '^a)', '^a)|(b', '^*', '^[[:alpha:]]+$']) {
     t.equal(refusal({ ...cluster, KAFKA_TOPIC: pattern }), `KAFKA_TOPIC must be a pattern that compiles (a comma ends it), got '${pattern}'`)
   }
   t.equal(refusal({ ...cluster, KAFKA_TOPIC: '^a{1,3}' }), "KAFKA_TOPIC must be a pattern that compiles (a comma ends it), got '^a{1'")

@@ -52,6 +52,7 @@ class StubEngine {
 
 class StubSource {
   closed = 0
+  problems: string[] = []
   asked: TopicPartition[][] = []
   answer: () => Promise<PartitionEnd[]> = async () => []
   ends (partitions: TopicPartition[]): Promise<PartitionEnd[]> {

@@ -126,7 +126,7 @@ const consumer = {
     wants: '1 to 249 of A-Z a-z 0-9 . _ -, not . or ..'
   })),
   KAFKA_TOPIC: Type.Optional(Type.String({
-    description: 'Topics to consume, a comma list. `^` begins a pattern (POSIX extended, without commas; it finds no dead-letter topics, and works with the classic protocol only)',
+    description: 'Topics to consume, a comma list. `^` begins a pattern (a JavaScript expression without commas, matched from the start of the name; it finds neither dead-letter and retry topics nor Kafka\'s own)',
     whenUnset: '`sluice-demo` with the embedded broker, otherwise nothing is consumed'
   })),
   KAFKA_AUTO_OFFSET_RESET: oneOf(

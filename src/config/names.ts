@@ -1,5 +1,6 @@
 import { BlockList, isIP, isIPv6 } from 'node:net'
 import { ConfigError, quoted } from './config-error.js'
+import { patternExpression } from '../kafka/subscription.js'
 import { literalTopic } from './environment-schema.js'
 
 const hostName = /^(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?$/i
@@ -54,8 +55,7 @@ function isServer (server: string): boolean {
 /**
  * The entries of KAFKA_TOPIC.
  *
- * Patterns go to librdkafka as they are: POSIX extended, so that Perl's classes and groups, which would silently mean
- * something else there, are refused.
+ * Patterns are JavaScript's expressions, which are close to those that Kafka's own consumer takes.
  *
  * @throws {ConfigError} for a name that no topic can have, and for a pattern that does not compile
  */
@@ -68,9 +68,6 @@ export function parseTopics (value: string): string[] {
       continue
     }
     if (topic.startsWith('^__')) throw new ConfigError(`KAFKA_TOPIC must not match internal topics (__*), got ${quoted(topic)}`)
-    if (/\\[A-Za-z0-9]|\(\?|[*+?}]\?/.test(topic)) {
-      throw new ConfigError(`KAFKA_TOPIC must be a POSIX extended expression ([0-9] for \\d, no (?…), no lazy matches), got ${quoted(topic)}`)
-    }
     if (!compiles(topic)) throw new ConfigError(`KAFKA_TOPIC must be a pattern that compiles (a comma ends it), got ${quoted(topic)}`)
   }
   return topics
@@ -78,8 +75,8 @@ export function parseTopics (value: string): string[] {
 
 function compiles (pattern: string): boolean {
   try {
-    // With `u` a half-open brace is an error, as it is in POSIX: what a comma within {1,3} leaves behind.
-    return new RegExp(pattern.replace(/\[:[a-z]+:\]/g, 'a-z'), 'u') !== undefined
+    // What a comma within {1,3} leaves behind does not compile, either.
+    return new RegExp(pattern, 'u') !== undefined && patternExpression(pattern) !== undefined
   } catch {
     return false
   }

@@ -50,7 +50,7 @@ export interface ConsumerConfig {
   readonly groupId: string
   /** `null`: not a static member. */
   readonly groupInstanceId: string | null
-  /** At least one. A name that begins with `^` is a pattern (POSIX extended). */
+  /** At least one. A name that begins with `^` is a pattern (JavaScript's). */
   readonly topics: readonly string[]
   /** Consumer-only properties that the properties file adds. */
   readonly client: ClientProperties

@@ -1,16 +1,16 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import kafka, { type LibrdKafkaError, type Message, type TopicPartitionOffset } from '@confluentinc/kafka-javascript'
+import kafka, { type LibrdKafkaError, type Message, type Metadata, type TopicPartitionOffset } from '@confluentinc/kafka-javascript'
 import { partitionId } from '../engine/partition-id.js'
 import {
   CommitError, PollError,
   type Batch, type CommittedOffset, type OffsetCommit, type PartitionEnd, type PartitionOffset, type Position, type RebalanceEvent,
   type TopicPartition
 } from '../engine/types.js'
-import type { DeadLetterTarget } from '../config.js'
 import type { ConnectedSource } from '../group-member.js'
 import type { KafkaRecord, RecordHeader } from '../record.js'
 import { KafkaAdmin } from './admin.js'
 import { isFailure, scrubber, withAdvice, withoutThread } from './connection-reason.js'
+import { Subscription, type ExcludedTopics, type Resolution } from './subscription.js'
 
 const { CODES: { ERRORS } } = kafka
 
@@ -33,8 +33,8 @@ export interface ConsumerSettings {
   readonly groupInstanceId: string | null
   /** Names, and patterns that begin with `^`. */
   readonly topics: readonly string[]
-  /** Patterns must not find it. */
-  readonly deadLetterTopic: DeadLetterTarget
+  /** What patterns must not find. One that is named in `topics` is consumed all the same. */
+  readonly excludedTopics: ExcludedTopics
   readonly groupProtocol: 'classic' | 'consumer'
   readonly assignmentStrategy: string
   readonly autoOffsetReset: 'earliest' | 'latest' | 'error'
@@ -48,6 +48,9 @@ const COMMITTED_TIMEOUT_MS = 5_000
 const SEEK_TIMEOUT_MS = 5_000
 const SEEK_AGAIN_MS = 20
 const DISCONNECT_TIMEOUT_MS = 10_000
+const METADATA_TIMEOUT_MS = 5_000
+/** How soon a topic that was created, or grew, is noticed. */
+const METADATA_REFRESH_MS = 10_000
 /** A fatal error is told twice, without its reason by a poll and with it in the log: how long the first waits for the second. */
 const FATAL_REASON_WAIT_MS = 500
 
@@ -67,7 +70,6 @@ const IDENTITY_TAKEN = /fenced by other consumer|instance ID is still used/i
 /** What does not pass by itself, with what to do about it. */
 const STANDING = new Map<number, string>([
   [ERRORS.ERR__AUTO_OFFSET_RESET, 'a partition has no valid offset in this group, and KAFKA_AUTO_OFFSET_RESET=none forbids to choose one'],
-  [ERRORS.ERR_UNKNOWN_TOPIC_OR_PART, 'a topic of KAFKA_TOPIC does not exist yet'],
   [ERRORS.ERR_TOPIC_AUTHORIZATION_FAILED, 'this user may not read a topic of KAFKA_TOPIC'],
   [ERRORS.ERR_GROUP_AUTHORIZATION_FAILED, 'this user may not join the group KAFKA_GROUP_ID']
 ])
@@ -84,6 +86,8 @@ class KafkaSource implements ConnectedSource {
   readonly #events: RebalanceEvent[] = []
   readonly #acknowledgements: { resolve: () => void, reject: (error: Error) => void }[] = []
   readonly #owned = new Set<string>()
+  // The event that was taken last, until it is answered.
+  #unanswered: RebalanceEvent | null = null
   readonly #instanceId: string | null
   /** The group is to keep the partitions for this member while it is away. */
   readonly #keepsPartitions: boolean
@@ -93,10 +97,19 @@ class KafkaSource implements ConnectedSource {
   #fatalReason: string | null = null
   #fatalReasonCame: () => void = () => {}
   #admin: KafkaAdmin | null = null
+  readonly #subscription: Subscription
+  readonly #refreshMs: number
+  #subscribed: Resolution = { names: [], missing: [], unmatched: [] }
+  #refreshTimer: NodeJS.Timeout | null = null
+  #refreshing = false
 
   constructor (settings: ConsumerSettings) {
     this.#isolationLevel = settings.isolationLevel
     this.#instanceId = settings.groupInstanceId
+    this.#subscription = new Subscription(settings.topics, settings.excludedTopics)
+    const refreshMs = Number(settings.client['topic.metadata.refresh.interval.ms'] ?? METADATA_REFRESH_MS)
+    // -1 would have the client never look again.
+    this.#refreshMs = refreshMs > 0 ? refreshMs : METADATA_REFRESH_MS
     this.#keepsPartitions = settings.groupInstanceId !== null && settings.groupProtocol === 'classic'
     this.#consumer = new kafka.KafkaConsumer({
       ...propertiesOf(settings),
@@ -108,7 +121,7 @@ class KafkaSource implements ConnectedSource {
     this.#consumer.on('event.error', () => {})
   }
 
-  async connect ({ client, topics }: ConsumerSettings): Promise<void> {
+  async connect ({ client }: ConsumerSettings): Promise<void> {
     const consumer = this.#consumer
     let reason = ''
     // A failed connect says no more than that it timed out; why is in the log only.
@@ -120,14 +133,14 @@ class KafkaSource implements ConnectedSource {
       this.#fatalReason ??= message
       this.#fatalReasonCame()
     })
-    await new Promise<void>((resolve, reject) => {
-      consumer.connect({ timeout: CONNECT_TIMEOUT_MS }, error => {
+    const existing = await new Promise<string[]>((resolve, reject) => {
+      consumer.connect({ timeout: CONNECT_TIMEOUT_MS }, (error, metadata) => {
         if (error) reject(new Error(reason === '' ? error.message : reason))
-        else resolve()
+        else resolve(topicsIn(metadata))
       })
     })
     this.#admin = new KafkaAdmin(consumer, client['bootstrap.servers'])
-    consumer.subscribe([...topics])
+    this.#subscribe(existing)
   }
 
   async poll (max: number, timeoutMs: number): Promise<Batch> {
@@ -136,6 +149,8 @@ class KafkaSource implements ConnectedSource {
     try {
       return await this.#consume(max, timeoutMs)
     } catch (error) {
+      // Which one it is, and until when, the list of topics says.
+      if ((error as LibrdKafkaError).code === ERRORS.ERR_UNKNOWN_TOPIC_OR_PART) this.#refresh()
       if (!isFatal(error as LibrdKafkaError)) throw error instanceof PollError ? error : pollErrorOf(error as LibrdKafkaError)
       await this.#untilFatalReason()
       throw this.#fatalError(error as Error)
@@ -159,8 +174,18 @@ class KafkaSource implements ConnectedSource {
     })
   }
 
+  get problems (): string[] {
+    const { missing, unmatched } = this.#subscribed
+    return [
+      ...missing.map(topic => `the topic ${topic} of KAFKA_TOPIC does not exist yet`),
+      ...unmatched.map(pattern => `no topic matches the pattern '${pattern}' of KAFKA_TOPIC yet`)
+    ]
+  }
+
   takeEvent (): RebalanceEvent | undefined {
-    return this.#events.shift()
+    const event = this.#events.shift()
+    if (event !== undefined) this.#unanswered = event
+    return event
   }
 
   get hasEvent (): boolean { return this.#events.length > 0 }
@@ -186,13 +211,16 @@ class KafkaSource implements ConnectedSource {
     for (const { topic, partition } of list) this.#owned.add(partitionId(topic, partition))
     if (this.#consumer.rebalanceProtocol() === 'COOPERATIVE') this.#consumer.incrementalAssign(list)
     else this.#consumer.assign(list)
+    this.#unanswered = null
   }
 
   unassign (partitions: readonly TopicPartition[]): void {
-    const list = partitions.map(checked)
-    for (const { topic, partition } of list) this.#owned.delete(partitionId(topic, partition))
+    // 1. Partitions are assigned to a member that is about to leave. 2. It answers that it takes none of them. 3. They are
+    // revoked all the same, and the client refuses to give up what it never had.
+    const list = partitions.map(checked).filter(({ topic, partition }) => this.#owned.delete(partitionId(topic, partition)))
     if (this.#consumer.rebalanceProtocol() === 'COOPERATIVE') this.#consumer.incrementalUnassign(list)
     else this.#consumer.unassign()
+    this.#unanswered = null
   }
 
   pause (partitions: readonly TopicPartition[]): void {
@@ -242,6 +270,7 @@ class KafkaSource implements ConnectedSource {
 
   leave (): void {
     this.#leaving = true
+    if (this.#refreshTimer !== null) clearTimeout(this.#refreshTimer)
     // In the classic protocol the client would tell the group that this member is gone for good, static or not.
     if (!this.#keepsPartitions) this.#consumer.unsubscribe()
   }
@@ -261,6 +290,8 @@ class KafkaSource implements ConnectedSource {
   async close (): Promise<void> {
     if (!this.#consumer.isConnected()) return
     this.#closing = true
+    if (this.#refreshTimer !== null) clearTimeout(this.#refreshTimer)
+    if (this.#unanswered !== null) this.#giveUp(this.#unanswered)
     for (let event = this.#events.shift(); event !== undefined; event = this.#events.shift()) this.#giveUp(event)
     this.#admin?.close()
     // 1. A commit is under way. 2. The broker falls silent. 3. The process is told to end. The client would wait for the
@@ -274,6 +305,39 @@ class KafkaSource implements ConnectedSource {
         clearTimeout(timer)
         resolve()
       })
+    })
+  }
+
+  /**
+   * Subscribes to the names that are meant now. The client could match patterns itself, but in each protocol in another way, and
+   * under KIP-848 the brokers do, who cannot leave anything out.
+   */
+  #subscribe (existing: readonly string[]): void {
+    const before = this.#subscribed.names
+    this.#subscribed = this.#subscription.resolve(existing)
+    const { names, missing } = this.#subscribed
+    if (this.#subscription.hasPatterns || missing.length > 0) this.#refreshLater()
+    if (names.length === before.length && names.every((name, n) => name === before[n])) return
+    // An empty list means leaving the group to the client.
+    if (names.length === 0) this.#consumer.unsubscribe()
+    else this.#consumer.subscribe([...names])
+  }
+
+  /** All members look at the same moments, as far as their clocks agree: one rebalance for a new topic, not one for each of them. */
+  #refreshLater (): void {
+    if (this.#refreshTimer !== null) clearTimeout(this.#refreshTimer)
+    this.#refreshTimer = setTimeout(() => this.#refresh(), this.#refreshMs - Date.now() % this.#refreshMs).unref()
+  }
+
+  #refresh (): void {
+    if (this.#refreshing) return
+    this.#refreshing = true
+    this.#consumer.getMetadata({ timeout: METADATA_TIMEOUT_MS }, (error, metadata) => {
+      this.#refreshing = false
+      if (this.#leaving || this.#closing) return
+      // Where the brokers cannot be asked, the subscription stays what it is.
+      if (error) this.#refreshLater()
+      else this.#subscribe(topicsIn(metadata))
     })
   }
 
@@ -354,42 +418,7 @@ export async function connectSource (settings: ConsumerSettings): Promise<Connec
   return source
 }
 
-/**
- * Expressions for what a pattern must never find: Kafka's own topics, and dead letters, which would go round in circles.
- */
-function excludedFromPatterns ({ deadLetterTopic }: Pick<ConsumerSettings, 'deadLetterTopic'>): string[] {
-  const exactly = (text: string) => text.replaceAll('.', '\\.')
-  switch (deadLetterTopic.kind) {
-    case 'topic': return ['^__', `^${exactly(deadLetterTopic.name)}$`]
-    case 'suffix': return ['^__', `^.*${exactly(deadLetterTopic.suffix)}$`]
-    case 'off': return ['^__']
-  }
-}
-
-/**
- * Why this subscription cannot be made, in a sentence for whoever configured it, or `null`.
- *
- * The client leaves excluded topics out of all that it knows of the cluster. So a topic that is named cannot be one of
- * them; and where the broker matches the patterns (KIP-848), it assigns topics that the client would then not know.
- */
-export function subscriptionProblem (settings: Pick<ConsumerSettings, 'topics' | 'deadLetterTopic' | 'groupProtocol'>): string | null {
-  const pattern = settings.topics.find(topic => topic.startsWith('^'))
-  if (pattern === undefined) return null
-  if (settings.groupProtocol === 'consumer') {
-    return `KAFKA_TOPIC cannot hold the pattern '${pattern}' with KAFKA_GROUP_PROTOCOL=consumer: there the brokers match it, and cannot leave ` +
-      'out dead-letter topics; name the topics, or use KAFKA_GROUP_PROTOCOL=classic'
-  }
-  const excluded = excludedFromPatterns(settings).map(expression => new RegExp(expression))
-  const named = settings.topics.find(topic => !topic.startsWith('^') && excluded.some(expression => expression.test(topic)))
-  return named === undefined
-    ? null
-    : `KAFKA_TOPIC cannot hold '${named}' beside the pattern '${pattern}': dead-letter topics are excluded where there is a pattern`
-}
-
 function propertiesOf (settings: ConsumerSettings): ClientSettings {
-  const hasPattern = settings.topics.some(topic => topic.startsWith('^'))
-  const ownExclusions = settings.client['topic.blacklist']
-  const excluded = [...(ownExclusions === undefined ? [] : [ownExclusions]), ...excludedFromPatterns(settings)].join(',')
   const classic = settings.groupProtocol === 'classic' && {
     'partition.assignment.strategy': settings.assignmentStrategy,
     'session.timeout.ms': settings.sessionTimeoutMs
@@ -400,8 +429,7 @@ function propertiesOf (settings: ConsumerSettings): ClientSettings {
     'queued.min.messages': 2000,
     'queued.max.messages.kbytes': 16384,
     'fetch.queue.backoff.ms': 10,
-    // How soon a topic that was created, or grew, is noticed.
-    'topic.metadata.refresh.interval.ms': 10_000,
+    'topic.metadata.refresh.interval.ms': METADATA_REFRESH_MS,
     // With the client's 3 s a short session would be over before the first heartbeat.
     ...(classic && { 'heartbeat.interval.ms': Math.min(3000, Math.floor(settings.sessionTimeoutMs / 3)) }),
     ...settings.client,
@@ -413,12 +441,16 @@ function propertiesOf (settings: ConsumerSettings): ClientSettings {
     'auto.offset.reset': settings.autoOffsetReset,
     'isolation.level': settings.isolationLevel,
     'allow.auto.create.topics': false,
-    ...(hasPattern && { 'topic.blacklist': excluded }),
     // What the promises rest on: nothing is committed but what the engine found to be completed.
     'enable.auto.commit': false,
     'enable.auto.offset.store': false,
     'enable.partition.eof': true
   }
+}
+
+/** Those that can be read: where there is an error instead, no partitions are told. */
+function topicsIn ({ topics }: Metadata): string[] {
+  return topics.filter(({ partitions }) => partitions.length > 0).map(({ name }) => name)
 }
 
 function recordOf (message: Message & { leaderEpoch?: number }): KafkaRecord {

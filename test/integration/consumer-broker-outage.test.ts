@@ -118,7 +118,7 @@ t.test('a topic that does not exist yet is told by readiness, and consumed soon 
   t.teardown(() => ledger.remove())
   const gateway = await start(kafka, group, topic, ledger)
   t.teardown(() => gateway.kill())
-  await gateway.waitForReason(/a topic of KAFKA_TOPIC does not exist yet/)
+  await gateway.waitForReason(/the topic .* of KAFKA_TOPIC does not exist yet/)
   t.equal((await gateway.readiness()).status, 503, 'it goes on saying so')
   t.notOk((await kafka.describeTopic(topic).catch(() => null)), 'and does not make the topic by asking for it')
   await kafka.createTopic(topic, { partitions: 2 })

@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { GatewayEndedError, startGateway, type Gateway, type GatewayOptions } from '../support/gateway.js'
+import { startGateway, type Gateway, type GatewayOptions } from '../support/gateway.js'
 import { noKafka, noOwnKafka, sharedKafka, startKafka, uniqueName, waitFor, type Kafka } from '../support/kafka.js'
 import { Ledger, countHandled } from '../support/ledger.js'
 
@@ -129,54 +129,4 @@ t.test('with none, a group without offsets handles nothing and readiness says wh
   t.strictSame(again.ledger.entries.filter(({ what }) => what === 'end').map(({ offset }) => offset).sort((a, b) => a - b), [4, 5, 6, 7, 8, 9, 10])
   t.strictSame(await again.gateway.stop(), { code: 0, signal: null })
   t.equal(await kafka.committedOffset(group, topic), 11)
-})
-
-t.test('a pattern finds topics, new ones too, but no dead-letter topics and none of Kafka\'s own', { skip: noKafka }, async t => {
-  const kafka = await sharedKafka()
-  const prefix = uniqueName('pattern')
-  const group = uniqueName('pattern')
-  const topics = [`${prefix}.a`, `${prefix}.b`]
-  for (const topic of [...topics, `${prefix}.a.dlq`, `${prefix}.b.dlq`, `${prefix}.new.dlq`]) await kafka.createTopic(topic)
-  // Records of a group's offsets: the topic __consumer_offsets certainly has some.
-  await kafka.commitOffset(uniqueName('any'), topics[0]!, 0, 0)
-  const { gateway, ledger } = await consuming(t, kafka, group, `^${prefix},^.*consumer_offsets`, { KAFKA_DEAD_LETTER_TOPIC: '' })
-  await gateway.waitUntilReady(2)
-  for (const topic of [...topics, `${prefix}.a.dlq`]) await kafka.produce(topic, [{ value: '' }])
-  await waitFor('both to be handled', () => ledger.handled.size === 2)
-
-  await kafka.createTopic(`${prefix}.new`)
-  await kafka.produce(`${prefix}.new`, [{ value: '' }])
-  await waitFor('the new topic to be found', () => ledger.handled.size === 3, { timeoutMs: 20_000 })
-  t.strictSame([...new Set(ledger.entries.map(({ topic }) => topic))].sort(), [...topics, `${prefix}.new`])
-  const { members } = await kafka.describeGroup(group)
-  t.strictSame(members.flatMap(({ partitions }) => partitions.map(({ topic }) => topic)).sort(), [...topics, `${prefix}.new`],
-    'the group says the same')
-  t.strictSame(await gateway.stop(), { code: 0, signal: null })
-})
-
-t.test('a pattern does not find the one dead-letter topic that is configured', { skip: noKafka }, async t => {
-  const kafka = await sharedKafka()
-  const prefix = uniqueName('pattern')
-  const group = uniqueName('pattern')
-  for (const topic of [`${prefix}.a`, `${prefix}.failed`, `${prefix}-failed`]) await kafka.createTopic(topic)
-  const { gateway } = await consuming(t, kafka, group, `^${prefix}`, { KAFKA_DEAD_LETTER_TOPIC: `${prefix}.failed` })
-  await gateway.waitUntilReady(2)
-  const { members } = await kafka.describeGroup(group)
-  t.strictSame(members.flatMap(({ partitions }) => partitions.map(({ topic }) => topic)).sort(), [`${prefix}-failed`, `${prefix}.a`])
-  t.strictSame(await gateway.stop(), { code: 0, signal: null })
-})
-
-t.test('a pattern that could not leave dead letters out stops the start, and one line says why', { skip: noKafka }, async t => {
-  const kafka = await sharedKafka()
-  const refused = async (env: GatewayOptions['env']) => {
-    const error = await startGateway({ kafka, env: { KAFKA_GROUP_ID: 'g', ...env } }).catch((error: unknown) => error) as GatewayEndedError
-    t.type(error, GatewayEndedError)
-    t.strictSame(error.exit, { code: 1, signal: null })
-    return error.output.split('\n').filter(line => !line.startsWith('{')).join('\n')
-  }
-  t.equal(await refused({ KAFKA_TOPIC: '^orders', KAFKA_GROUP_PROTOCOL: 'consumer' }),
-    'KAFKA_TOPIC cannot hold the pattern \'^orders\' with KAFKA_GROUP_PROTOCOL=consumer: there the brokers match it, and cannot leave out ' +
-    'dead-letter topics; name the topics, or use KAFKA_GROUP_PROTOCOL=classic')
-  t.equal(await refused({ KAFKA_TOPIC: 'a.dlq,^orders' }),
-    'KAFKA_TOPIC cannot hold \'a.dlq\' beside the pattern \'^orders\': dead-letter topics are excluded where there is a pattern')
 })

@@ -14,14 +14,18 @@ const protocols = ['classic', 'consumer'] as const
 /** A source that is driven by hand: it answers what the group decides, and keeps what it was given. */
 class Member {
   readonly source: ConnectedSource
+  readonly groupId: string
   readonly records: KafkaRecord[] = []
   readonly ends: PartitionEnd[] = []
   readonly events: RebalanceEvent[] = []
   /** Where to begin, in place of the group's offset. */
   startAt: (partition: TopicPartition) => number = () => -1
 
-  constructor (source: ConnectedSource) {
+  answersForItself = false
+
+  constructor (source: ConnectedSource, groupId: string) {
     this.source = source
+    this.groupId = groupId
   }
 
   /** One poll; what it brought was added to `records`. */
@@ -67,12 +71,13 @@ class Member {
 async function join (
   t: Test, { bootstrapServers }: { bootstrapServers: string }, topic: string, settings: Partial<ConsumerSettings> = {}
 ): Promise<Member> {
+  const groupId = uniqueName('source')
   const source = await connectSource({
     client: { 'bootstrap.servers': bootstrapServers },
-    groupId: uniqueName('source'),
+    groupId,
     groupInstanceId: null,
     topics: [topic],
-    deadLetterTopic: { kind: 'off', then: 'block' },
+    excludedTopics: { names: [], suffixes: [] },
     groupProtocol: 'classic',
     assignmentStrategy: 'cooperative-sticky',
     autoOffsetReset: 'earliest',
@@ -81,9 +86,10 @@ async function join (
     maxPollIntervalMs: 60_000,
     ...settings
   })
-  const member = new Member(source)
+  const member = new Member(source, groupId)
   t.teardown(async () => {
-    if (!source.left) await member.leave()
+    // A test that answers for itself leaves for itself.
+    if (!member.answersForItself && !source.left) await member.leave()
     await source.close()
   })
   return member
@@ -246,6 +252,55 @@ for (const groupProtocol of protocols) {
       const before = records.length
       await member.pollUntil('records of both', () => offsetsOf(records.slice(before), 0).length > 0 && offsetsOf(records.slice(before), 1).length > 0)
       t.strictSame([offsetsOf(records.slice(before), 0)[0], offsetsOf(records.slice(before), 1)[0]], [42, 99])
+    }
+  })
+
+  t.test(`who answers an assignment with nothing can leave: ${groupProtocol}`, { skip: noKafka }, async t => {
+    const kafka = await sharedKafka()
+    const topic = await kafka.createTopic(undefined, { partitions: 3 })
+    const member = await join(t, kafka, topic, { groupProtocol })
+    member.answersForItself = true
+    const { source } = member
+    let event: RebalanceEvent | undefined
+    await waitFor('the assignment', async () => {
+      await source.poll(1, 50)
+      event = source.takeEvent()
+      return event !== undefined && event.partitions.length === 3
+    }, { everyMs: 0 })
+    // As while the process stops. The group takes all of them back.
+    source.assign([])
+    source.leave()
+    await waitFor('the group to take them back', async () => {
+      await source.poll(1, 50)
+      event = source.takeEvent()
+      if (event === undefined) return false
+      source.unassign(event.partitions)
+      return true
+    }, { everyMs: 0 })
+    t.strictSame([event!.type, event!.partitions.length], ['revoked', 3])
+    t.ok(source.left)
+    await source.close()
+    await waitFor('the group to be empty', async () => (await kafka.describeGroup(member.groupId)).members.length === 0)
+  })
+
+  t.test(`what the group decided and nobody answered does not hold up a close: ${groupProtocol}`, { skip: noKafka }, async t => {
+    const kafka = await sharedKafka()
+    const topic = await kafka.createTopic(undefined, { partitions: 3 })
+    for (const taken of [true, false]) {
+      const member = await join(t, kafka, topic, { groupProtocol })
+      member.answersForItself = true
+      const { source } = member
+      let assigned = false
+      await waitFor('the assignment', async () => {
+        await source.poll(1, 50)
+        assigned ||= source.hasEvent
+        return assigned
+      }, { everyMs: 0 })
+      if (taken) source.takeEvent()
+      const start = performance.now()
+      await source.close()
+      t.ok(performance.now() - start < 8_000, 'it would give up waiting after 10 s')
+      await waitFor('the group to be empty', async () => (await kafka.describeGroup(member.groupId)).members.length === 0)
     }
   })
 

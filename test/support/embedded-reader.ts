@@ -8,7 +8,7 @@ export async function readTopic (bootstrapServers: string, topic: string, count:
     groupId: `reader-of-${topic}`,
     groupInstanceId: null,
     topics: [topic],
-    deadLetterTopic: { kind: 'off', then: 'block' },
+    excludedTopics: { names: [], suffixes: [] },
     groupProtocol: 'classic',
     assignmentStrategy: 'cooperative-sticky',
     autoOffsetReset: 'earliest',

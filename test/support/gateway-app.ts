@@ -11,6 +11,7 @@ import { FakeSource } from './fake-source.js'
 /** The fake source in real time, as something that was connected. */
 export class LocalSource extends FakeSource implements ConnectedSource {
   closed = false
+  problems: string[] = []
   readonly endOffsets = new Map<string, number>()
 
   constructor () {
