@@ -33,7 +33,8 @@ export function createObserver (log: FastifyBaseLogger, metrics: Metrics['consum
     let found = tallies.get(topic)
     if (found === undefined) tallies.set(topic, found = newTally(topic, metrics))
     lastTopic = topic
-    return last = found
+    last = found
+    return last
   }
 
   return {

@@ -5,6 +5,8 @@ import { isEmbedded } from './embedded-broker.js'
 const { AdminClient, IsolationLevel, OffsetSpec } = kafka
 
 const REQUEST_TIMEOUT_MS = 5_000
+/** How much later than its timeout an answer may come. */
+const ANSWER_GRACE_MS = 1_000
 /** What brokers without topic ids (before 2.8) answer. */
 const NO_ID = 'AAAAAAAAAAAAAAAAAAAAAA'
 
@@ -15,6 +17,8 @@ type Spec = InstanceType<typeof OffsetSpec>
 export class KafkaAdmin {
   readonly #admin: IAdminClient
   readonly #tellsIds: boolean
+  readonly #asked = new Set<Promise<unknown>>()
+  #closed = false
 
   constructor (client: KafkaConsumer | Producer, bootstrapServers: unknown) {
     this.#admin = AdminClient.createFrom(client)
@@ -45,7 +49,7 @@ export class KafkaAdmin {
   async topicIds (topics: readonly string[]): Promise<Map<string, string>> {
     // The client waits for the cluster's controller before it asks, and the embedded broker names none: 5 s, every time.
     if (topics.length === 0 || !this.#tellsIds) return new Map()
-    const descriptions = await new Promise<TopicDescription[]>((resolve, reject) => {
+    const descriptions = await this.#ask<TopicDescription[]>((resolve, reject) => {
       this.#admin.describeTopics([...topics], { timeout: REQUEST_TIMEOUT_MS }, (error, descriptions) => {
         if (error) reject(new Error(`the topics cannot be described: ${error.message}`))
         else resolve(descriptions)
@@ -57,7 +61,7 @@ export class KafkaAdmin {
   #listOffsets (offset: Spec, partitions: readonly TopicPartition[], isolationLevel: IsolationName): Promise<PartitionOffset[]> {
     const list = partitions.map(({ topic, partition }) => ({ topic, partition, offset }))
     const level = isolationLevel === 'read_committed' ? IsolationLevel.READ_COMMITTED : IsolationLevel.READ_UNCOMMITTED
-    return new Promise((resolve, reject) => {
+    return this.#ask<PartitionOffset[]>((resolve, reject) => {
       this.#admin.listOffsets(list, { timeout: REQUEST_TIMEOUT_MS, isolationLevel: level }, (error, results) => {
         if (error) reject(new Error(`the offsets of the partitions cannot be read: ${error.message}`))
         else resolve(results.filter(result => !result.error).map(({ topic, partition, offset }) => ({ topic, partition, offset })))
@@ -65,9 +69,29 @@ export class KafkaAdmin {
     })
   }
 
-  /** Ends what this made; the client that it rides on goes on. */
-  close (): void {
-    this.#admin.disconnect()
+  /**
+   * Asks no more, waits for what was asked, and ends what this made. A client that is disconnected while its answer to a question
+   * is under way ends the process with SIGSEGV.
+   *
+   * @returns whether the client may be disconnected: `false` where an answer has not come though its time is over
+   */
+  async close (): Promise<boolean> {
+    this.#closed = true
+    let timer
+    const late = new Promise<false>(resolve => { timer = setTimeout(() => resolve(false), REQUEST_TIMEOUT_MS + ANSWER_GRACE_MS) })
+    const answered = await Promise.race([Promise.allSettled(this.#asked).then(() => true), late])
+    clearTimeout(timer)
+    if (answered) this.#admin.disconnect()
+    return answered
+  }
+
+  #ask<T> (start: (resolve: (answer: T) => void, reject: (error: Error) => void) => void): Promise<T> {
+    if (this.#closed) return Promise.reject(new Error('the client is being closed'))
+    const asked = new Promise<T>(start)
+    this.#asked.add(asked)
+    const answered = () => this.#asked.delete(asked)
+    asked.then(answered, answered)
+    return asked
   }
 }
 

@@ -293,7 +293,7 @@ class KafkaSource implements ConnectedSource {
     if (this.#refreshTimer !== null) clearTimeout(this.#refreshTimer)
     if (this.#unanswered !== null) this.#giveUp(this.#unanswered)
     for (let event = this.#events.shift(); event !== undefined; event = this.#events.shift()) this.#giveUp(event)
-    this.#admin?.close()
+    if (await this.#admin?.close() === false) return
     // 1. A commit is under way. 2. The broker falls silent. 3. The process is told to end. The client would wait for the
     // acknowledgement before it disconnects, in a thread of libuv's pool, and exit() would wait for that thread: nothing
     // short of SIGKILL would end the process. What is left connected ends with the process instead.
