@@ -15,10 +15,14 @@ import { machine, printTable } from './lib/report.mjs'
 import * as consume from './parts/consume.mjs'
 import * as hotKey from './parts/hot-key.mjs'
 import * as memory from './parts/memory.mjs'
+import * as metadata from './parts/metadata.mjs'
+import * as partitions from './parts/partitions.mjs'
+import * as processes from './parts/processes.mjs'
 import * as produce from './parts/produce.mjs'
 import * as timers from './parts/timers.mjs'
+import * as window from './parts/window.mjs'
 
-const parts = { produce, consume, timers, 'hot-key': hotKey, memory }
+const parts = { produce, consume, timers, 'hot-key': hotKey, processes, metadata, window, memory, partitions }
 
 await main(async () => {
   const { values, positionals } = parseArgs({

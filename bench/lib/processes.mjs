@@ -42,3 +42,27 @@ export function startServer (name, input) {
     child.send(input)
   })
 }
+
+/** Starts a subject that tells something again and again: `last` is what it told last, `end` makes it end. */
+export function startMember (name, input) {
+  const child = fork(subject(name), { env: { ...process.env, UV_THREADPOOL_SIZE: '16' }, stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
+  let told = { partitions: 0, handled: 0, firstAt: Infinity, lastAt: -Infinity, cpuMs: 0 }
+  let failed = null
+  child.on('message', message => { told = message })
+  child.on('error', error => { failed = error })
+  const gone = new Promise(resolve => child.on('exit', code => {
+    failed ??= new Error(`${name} ended with ${code}`)
+    resolve()
+  }))
+  child.send(input)
+  return {
+    last () {
+      if (failed !== null) throw failed
+      return told
+    },
+    async end () {
+      if (child.connected) child.send('end')
+      await gone
+    }
+  }
+}

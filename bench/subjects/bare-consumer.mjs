@@ -28,4 +28,5 @@ const loop = () => consumer.consume(1000, (error, messages) => {
   if (watch.counted < total) loop()
 })
 loop()
-answer(await watch.done)
+const result = await watch.done
+answer({ ...result, rss: [process.memoryUsage().rss] })

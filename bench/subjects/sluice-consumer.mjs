@@ -20,21 +20,27 @@ const rss = []
 const seconds = {}
 let startedAt
 
-const wait = handlerMs === 0 ? async () => {} : () => new Promise(resolve => setTimeout(resolve, handlerMs))
-const after = record => {
-  if (hotKey !== undefined) {
-    startedAt ??= performance.now() - handlerMs
-    seconds[record.key.toString() === hotKey ? 'hot' : 'others'] = (performance.now() - startedAt) / 1000
-  }
+const count = () => {
   if (watch.counted + 1 === rssAt[rss.length]) rss.push(process.memoryUsage().rss)
   watch.count()
 }
-const handler = async record => {
-  await wait()
-  after(record)
+const wait = () => new Promise(resolve => setTimeout(resolve, handlerMs))
+const handlers = {
+  // Nothing to wait for: not even for a promise that is resolved already.
+  empty: async () => { count() },
+  waiting: async () => {
+    await wait()
+    count()
+  },
+  timing: async record => {
+    await wait()
+    startedAt ??= performance.now() - handlerMs
+    seconds[record.key.toString() === hotKey ? 'hot' : 'others'] = (performance.now() - startedAt) / 1000
+    count()
+  }
 }
 
-const app = await buildApp(config, { handler })
+const app = await buildApp(config, { handler: handlers[hotKey !== undefined ? 'timing' : handlerMs > 0 ? 'waiting' : 'empty'] })
 await app.listen({ port: 0, host: '127.0.0.1' })
 const result = await watch.done
 await app.close()
