@@ -344,3 +344,17 @@ t.test('the embedded broker tells no ids of topics, at once; the rest works ther
   await member.assigned(4)
   await member.source.seek([{ topic: 't', partition: 0, offset: 0 }])
 })
+
+t.test('a close waits for what was asked before it: the client would end the process otherwise', { skip: noKafka }, async t => {
+  const kafka = await sharedKafka()
+  const topic = await kafka.createTopic()
+  const member = await join(t, kafka, topic)
+  member.answersForItself = true
+  const { source } = member
+  let answers = 0
+  const questions = Array.from({ length: 20 }, () => [source.ends([{ topic, partition: 0 }]), source.topicIds([topic])]).flat()
+  for (const question of questions) question.then(() => { answers++ }, () => {})
+  await source.close()
+  t.equal(answers, 40)
+  await t.rejects(source.ends([{ topic, partition: 0 }]), /is being closed/)
+})
