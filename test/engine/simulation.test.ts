@@ -43,6 +43,16 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     arbitrary: fc.record({ what: fc.constant('commits fail' as const), how: fc.constantFrom('retriable' as const, 'applied' as const, 'lost' as const), times })
   },
   { weight: 1, arbitrary: fc.record({ what: fc.constant('acknowledgements late' as const), ms: fc.constantFrom(0, 50, 1_000, 7_000) }) },
+  { weight: 1, arbitrary: fc.record({ what: fc.constantFrom('pause' as const, 'resume' as const), partition: fc.option(partition) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      what: fc.constant('seek' as const),
+      partition,
+      to: fc.oneof(fc.double({ min: 0, max: 1, noNaN: true }), fc.constantFrom('beginning' as const, 'end' as const))
+    })
+  },
+  { weight: 1, arbitrary: fc.record({ what: fc.constant('limit' as const), limit: fc.integer({ min: 1, max: 12 }) }) },
   { weight: 1, arbitrary: fc.record({ what: fc.constantFrom('committed fails' as const, 'sink refuses' as const, 'poll fails' as const), times }) }
 )
 
@@ -50,9 +60,20 @@ const life: fc.Arbitrary<Life> = fc.record({
   // Most of what can go wrong needs something to be assigned first.
   steps: fc.tuple(append, append, fc.array(step, { minLength: 1, maxLength: 40, size: 'max' }))
     .map(([one, other, steps]) => [{ what: 'assigned', partitions: 15 }, one, other, ...steps]),
-  end: fc.oneof({ weight: 4, arbitrary: fc.constant('stop' as const) }, { weight: 1, arbitrary: fc.constant('fatal' as const) }),
+  end: fc.oneof(
+    { weight: 4, arbitrary: fc.constant('stop' as const) },
+    { weight: 3, arbitrary: fc.constant('kill' as const) },
+    { weight: 1, arbitrary: fc.constantFrom('fatal' as const, 'anew' as const, 'anew-away' as const) }
+  ),
   stopTimeoutMs: fc.oneof(fc.nat(100), fc.nat(5_000))
 })
+
+/** One that is killed again and again, soon after it began, and mostly at the same place. */
+const shortLife: fc.Arbitrary<Life> = fc.array(fc.oneof({ weight: 3, arbitrary: advance }, step), { maxLength: 4 }).map(steps => {
+  return { steps: [{ what: 'assigned', partitions: 15 }, ...steps], end: 'kill', stopTimeoutMs: 0 }
+})
+const killed: fc.Arbitrary<Life[]> = fc.tuple(life, fc.array(shortLife, { minLength: 3, maxLength: 6 }))
+  .map(([first, others]) => [{ ...first, end: 'kill' }, ...others])
 
 const options = (order: EngineOptions['order']): fc.Arbitrary<EngineOptions> => fc.record({
   order: fc.constant(order),
@@ -82,14 +103,14 @@ const script = (order: EngineOptions['order']): fc.Arbitrary<Script> => fc.recor
   options: options(order),
   partitions: fc.integer({ min: 1, max: 4 }),
   behaviours: fc.array(behaviour, { minLength: 1, maxLength: 12 }),
-  lives: fc.array(life, { minLength: 1, maxLength: 3 }),
+  lives: fc.oneof({ weight: 3, arbitrary: fc.array(life, { minLength: 1, maxLength: 3 }) }, { weight: 1, arbitrary: killed }),
   random: fc.nat()
 })
 
 for (const order of ['unordered', 'key', 'partition'] as const) {
   t.test(`${order}: for any course of records, failures, hangs, rebalances and stops, the engine keeps its promises`, async () => {
     await fc.assert(fc.asyncProperty(script(order), async script => await new Simulation(script).play()), {
-      numRuns: RUNS, interruptAfterTimeLimit: TIME_LIMIT_MS
+      numRuns: RUNS, interruptAfterTimeLimit: TIME_LIMIT_MS, includeErrorInReport: true
     })
   })
 }
@@ -102,6 +123,7 @@ t.test('the scripts reach what they are for: a simulation that reaches nothing w
     for (const [what, count] of simulation.told) told.set(what, (told.get(what) ?? 0) + count)
   }
   const wanted = ['handled', 'skipped', 'dead-lettered', 'committed', 'commit failed', 'revoked', 'lost', 'attempt abandoned', 'attempt timed-out',
-    'failed: retry', 'failed: given-back', 'dead letter refused', 'drained', 'drain cut off', 'poll failed', 'duplicate', 'rewound', 'paused', 'resumed']
+    'failed: retry', 'failed: given-back', 'dead letter refused', 'drained', 'drain cut off', 'poll failed', 'duplicate', 'rewound', 'paused', 'resumed',
+    'killed', 'sought', 'topic made anew', 'suspected', 'completed before', 'deferred', 'breaker open', 'breaker probing', 'breaker closed']
   t.same(wanted.filter(what => !told.has(what)), [], JSON.stringify(Object.fromEntries(told)))
 })

@@ -1,9 +1,11 @@
 import { Engine, type EngineOptions } from '../../src/engine/engine.js'
 import {
   CommitError, PollError,
-  type Attempt, type Batch, type CommittedOffset, type Handler, type Observer, type OffsetCommit, type RebalanceEvent, type TopicPartition
+  type Attempt, type Batch, type Clock, type CommittedOffset, type Handler, type Observer, type OffsetCommit, type PartitionOffset,
+  type RebalanceEvent, type TopicPartition
 } from '../../src/engine/types.js'
-import { decodeProgress } from '../../src/engine/progress.js'
+import { decodeProgress, encodeProgress, topicIdIn } from '../../src/engine/progress.js'
+import { Suspensions } from '../../src/engine/suspensions.js'
 import type { KafkaRecord } from '../../src/record.js'
 import { FakeClock } from './fake-clock.js'
 import { FakeSource, idOf, record } from './fake-source.js'
@@ -23,15 +25,21 @@ export type Step =
   | { readonly what: 'redeliver', readonly partition: number, readonly back: number }
   | { readonly what: 'commits fail', readonly how: CommitFault, readonly times: number }
   | { readonly what: 'acknowledgements late', readonly ms: number }
+  | { readonly what: 'pause' | 'resume', readonly partition: number | null }
+  | { readonly what: 'seek', readonly partition: number, readonly to: number | 'beginning' | 'end' }
+  | { readonly what: 'limit', readonly limit: number }
   | { readonly what: 'committed fails' | 'sink refuses' | 'poll fails', readonly times: number }
 
 /** `applied`: the broker took it, and its answer was lost. */
 export type CommitFault = 'retriable' | 'applied' | 'lost'
 
-/** From connecting until a stop, or until the client fails for good. */
+/**
+ * From connecting until a stop, until the client fails for good, until the process is killed, or until the topic is made anew
+ * while it is read; `anew-away`: it is killed, and the topic is made anew before the next life.
+ */
 export interface Life {
   readonly steps: readonly Step[]
-  readonly end: 'stop' | 'fatal'
+  readonly end: 'stop' | 'fatal' | 'kill' | 'anew' | 'anew-away'
   readonly stopTimeoutMs: number
 }
 
@@ -49,6 +57,9 @@ const ACKNOWLEDGED_AFTER_MS = 2
 const STOP_SLACK_MS = 3_000
 const STOP_SLACK_WITH_FAULTS_MS = 30_000
 const QUIET_LIMIT_MS = 300_000
+/** Until the engine has noticed that a topic is another one, and has drained. */
+const NOTICED_MS = 60_000
+const never = () => new Promise<never>(() => {})
 
 /** What outlives a member of the group: the logs, the group's offsets, and what was ever completed by anyone. */
 class Broker {
@@ -57,6 +68,8 @@ class Broker {
   readonly committed = new Map<string, number>()
   readonly metadata = new Map<string, string>()
   readonly done = new Map<string, Set<number>>()
+  /** How often the topic was made anew. */
+  incarnation = 0
 
   constructor (readonly ids: readonly string[]) {
     for (const id of ids) {
@@ -66,6 +79,25 @@ class Broker {
     }
   }
 
+  get topicId (): string { return `id-${this.incarnation}` }
+
+  /** The topic is deleted and made again: the group keeps its offsets. */
+  makeAnew (): void {
+    this.incarnation++
+    for (const id of this.ids) {
+      this.records.set(id, [])
+      this.ends.set(id, 0)
+      this.done.set(id, new Set())
+    }
+  }
+
+  /** Where whoever is assigned a partition has to begin, −1 where the group has no offset. */
+  beginOf (id: string): number {
+    const toldOf = topicIdIn(this.metadata.get(id) ?? '')
+    if (toldOf === '' || toldOf === this.topicId) return this.committed.get(id) ?? -1
+    return this.records.get(id)![0]?.offset ?? this.ends.get(id)!
+  }
+
   /** The first record from `from` on that nobody has completed; the end of the log where there is none. */
   firstUncompleted (id: string, from = 0, done: ReadonlySet<number> = this.done.get(id)!): number {
     return this.records.get(id)!.find(({ offset }) => offset >= from && !done.has(offset))?.offset ?? this.ends.get(id)!
@@ -73,7 +105,9 @@ class Broker {
 }
 
 /** Records handed out to the engine, with the epoch of their partition in which they were. */
-interface Delivered { epoch: number, attempts: number, running: boolean, ended: 'ok' | 'failed' | null, deadLettered: boolean, completed: boolean }
+interface Delivered {
+  epoch: number, incarnation: number, attempts: number, running: boolean, ended: 'ok' | 'failed' | null, deadLettered: boolean, completed: boolean
+}
 
 /** A member over the broker that says what is wrong as soon as the engine does it. One life, one member. */
 class Member extends FakeSource {
@@ -95,11 +129,12 @@ class Member extends FakeSource {
     super(simulation.clock)
     this.#simulation = simulation
     for (const id of simulation.broker.ids) this.epochs.set(id, 0)
-    this.ids.set(TOPIC, 'an-id')
+    this.ids.set(TOPIC, simulation.broker.topicId)
   }
 
   override async poll (max: number, timeoutMs: number): Promise<Batch> {
-    const { clock, faults, engine, script: { options } } = this.#simulation
+    const { broker, clock, faults, engine, script: { options } } = this.#simulation
+    if (this.dead) return await never()
     if (this.fatal) throw new PollError('fatal', 'this member is done for')
     if (faults.poll > 0) {
       faults.poll--
@@ -114,7 +149,13 @@ class Member extends FakeSource {
       const id = idOf(one)
       this.#simulation.check((bytes.get(id) ?? 0) < options.windowMaxBytes, `${id} is fetched though its window has ${bytes.get(id)} bytes`)
       this.delivered.set(one, {
-        epoch: this.epochs.get(id)!, attempts: 0, running: false, ended: null, deadLettered: false, completed: false
+        epoch: this.epochs.get(id)!,
+        incarnation: broker.incarnation,
+        attempts: 0,
+        running: false,
+        ended: null,
+        deadLettered: false,
+        completed: false
       })
     }
     return { records: this.#batch, ends }
@@ -148,8 +189,12 @@ class Member extends FakeSource {
   override assign (partitions: readonly CommittedOffset[]): void {
     super.assign(partitions)
     this.open = null
+    const { broker } = this.#simulation
     for (const { topic, partition, offset } of partitions) {
       const id = idOf({ topic, partition })
+      if (this.#simulation.stale.delete(id)) this.#simulation.forget(id)
+      if (offset < (broker.committed.get(id) ?? -1)) this.#simulation.mayGoBack.add(id)
+      this.#simulation.check(offset === broker.beginOf(id), `${id} begins at ${offset} instead of ${broker.beginOf(id)}`)
       this.fenced.delete(id)
       this.beginEpoch(id, Math.max(0, offset))
     }
@@ -161,6 +206,8 @@ class Member extends FakeSource {
       const id = idOf(one)
       if (event.type === 'revoked' && this.owned.has(id)) this.#simulation.checkGivenUp(id, takenAt)
       this.beginEpoch(id, 0)
+      this.#simulation.stale.delete(id)
+      this.#simulation.undoSeek(id)
     }
     super.unassign(partitions)
     this.open = null
@@ -168,6 +215,14 @@ class Member extends FakeSource {
       this.fenced.delete(idOf(one))
       this.#simulation.handleElsewhere(idOf(one), this.elsewhere.get(idOf(one)) ?? 0)
       this.elsewhere.delete(idOf(one))
+    }
+  }
+
+  override async seek (positions: readonly PartitionOffset[]): Promise<void> {
+    await super.seek(positions)
+    for (const one of positions) {
+      this.beginEpoch(idOf(one), one.offset)
+      this.#simulation.sought(one)
     }
   }
 
@@ -190,16 +245,19 @@ class Member extends FakeSource {
   override commit (offsets: readonly OffsetCommit[]): Promise<void> {
     const { clock, broker, faults } = this.#simulation
     this.#simulation.check(this.#acknowledgements.length === 0, 'two commits at once')
+    if (this.dead) return never()
     for (const one of offsets) this.#simulation.checkCommit(one)
     const fault: CommitFault | null = offsets.some(one => this.fenced.has(idOf(one))) ? 'lost' : faults.commit > 0 ? faults.commitKind : null
     if (faults.commit > 0) faults.commit--
     if (fault === null || fault === 'applied') {
       for (const one of offsets) {
         const before = broker.committed.get(idOf(one)) ?? -1
-        this.#simulation.check(one.offset >= before || this.#simulation.mayGoBack.delete(idOf(one)),
+        const { stale, mayGoBack } = this.#simulation
+        this.#simulation.check(stale.has(idOf(one)) || one.offset >= before || mayGoBack.delete(idOf(one)),
           `${idOf(one)} goes back from ${before} to ${one.offset}`)
         broker.committed.set(idOf(one), one.offset)
         broker.metadata.set(idOf(one), one.metadata)
+        this.#simulation.seekIsCommitted(idOf(one))
       }
     }
     return new Promise((resolve, reject) => {
@@ -220,7 +278,19 @@ export class Simulation {
   readonly mayGoBack = new Set<string>()
   /** What happened, for those who wonder whether the scripts reach anything. */
   readonly told = new Map<string, number>()
+  /** The topic was made anew, and this life's engine has not noticed for these: its commits speak of the old one. */
+  readonly stale = new Set<string>()
   engine!: Engine
+  #suspensions = new Suspensions()
+  /** What an operator was told is paused. */
+  readonly #paused = new Set<string>()
+  readonly #uncommittedSeeks = new Map<string, { readonly before: ReadonlySet<number>, readonly below: ReadonlySet<number> }>()
+  readonly #resumed = new Map<string, number>()
+  #limit = 0
+  #limitPeak = 0
+  /** The attempt last seen at each record: as long as commits go well, none is lower, in this life or a later one. */
+  readonly #attempts = new Map<string, number>()
+  #everFaulty = false
   #member!: Member
   #mine = new Set<string>()
   #running = 0
@@ -244,6 +314,7 @@ export class Simulation {
       return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296
     })
     this.broker = new Broker(Array.from({ length: script.partitions }, (_, partition) => idOf({ topic: TOPIC, partition })))
+    for (const id of this.broker.ids) this.#resumed.set(id, 0)
   }
 
   async play (): Promise<void> {
@@ -251,7 +322,10 @@ export class Simulation {
       const run = this.#begin()
       for (const step of life.steps) await this.#step(step)
       if (life.end === 'stop') await this.#stop(life.stopTimeoutMs)
-      else await this.#fail(run)
+      else if (life.end === 'fatal') await this.#fail(run)
+      else if (life.end === 'anew') await this.#makeAnewWhileRead(run)
+      else await this.#kill()
+      if (life.end === 'anew-away') this.#makeAnew()
     }
     const run = this.#begin()
     this.#calm()
@@ -275,6 +349,10 @@ export class Simulation {
   checkCommit (one: OffsetCommit): void {
     const id = idOf(one)
     this.check(this.#member.owned.has(id), `${id} is committed, but not owned`)
+    if (this.stale.has(id)) {
+      this.check(topicIdIn(one.metadata) !== this.broker.topicId, `${id} is committed in the name of a topic that nobody has looked at`)
+      return
+    }
     this.check(Number.isSafeInteger(one.offset) && one.offset >= 0 && one.offset <= this.broker.ends.get(id)!, `${id} is committed at ${one.offset}`)
     const first = this.broker.firstUncompleted(id)
     this.check(one.offset <= first, `${id} is committed at ${one.offset}, but ${first} is not completed`)
@@ -291,8 +369,8 @@ export class Simulation {
     const busy = [...this.#member.delivered].some(([one, delivered]) => delivered.running && idOf(one) === id && delivered.epoch === epoch)
     const abandoned = this.engine.state.abandoned > 0
     const hadTime = this.clock.now() < Math.min(takenAt + drainTimeoutMs, this.#stopAt)
-    this.check(!busy || abandoned || !hadTime, `${id} is given up with handlers in flight and time left`)
-    if (this.#faulty || this.mayGoBack.has(id)) return
+    this.check(!busy || abandoned || !hadTime || this.stale.has(id), `${id} is given up with handlers in flight and time left`)
+    if (this.#faulty || this.mayGoBack.has(id) || this.stale.has(id)) return
     const from = this.#member.startedAt.get(id)!
     const safe = this.broker.firstUncompleted(id, from, this.#member.completedInEpoch.get(id)!)
     const records = this.broker.records.get(id)!.filter(({ offset }) => offset >= from && offset < safe)
@@ -314,15 +392,21 @@ export class Simulation {
     const least = options.breaker.failureShare === 0 ? delivered.attempts : 1
     this.check(attempt >= least && attempt <= options.retry.maxAttempts, `${at}: attempt ${attempt} after ${delivered.attempts - 1}`)
     // The engine counts this one already.
-    this.check(state.inFlight <= options.maxInFlight, `${state.inFlight} in flight`)
-    this.check(this.#running - state.abandoned <= options.maxInFlight, `${this.#running} handlers run, ${state.abandoned} of them abandoned`)
+    this.check(state.inFlight <= this.#limit, `${state.inFlight} in flight with a limit of ${this.#limit}`)
+    this.check(!this.#paused.has(id), `${at} starts while it is paused`)
+    const last = this.#attempts.get(at) ?? 0
+    const counted = !this.#everFaulty && options.breaker.failureShare === 0 && !this.stale.has(id)
+    this.check(!counted || attempt >= last, `${at}: attempt ${attempt} after ${last}`)
+    this.#attempts.set(at, attempt)
+    this.check(this.#running - state.abandoned <= this.#limitPeak, `${this.#running} handlers run, ${state.abandoned} of them abandoned`)
     this.check(state.abandoned <= options.maxAbandoned, `${state.abandoned} abandoned`)
     this.#checkWindows()
   }
 
   #checkLane (one: KafkaRecord, attempt: number): void {
     const lane = this.#laneOf(one)
-    if (lane === null) return
+    // Of a topic that is no more, and of the one after it, records come in any order until that is noticed.
+    if (lane === null || this.stale.has(idOf(one))) return
     this.check(this.#lanes.get(lane) === 1, `${this.#lanes.get(lane)} of ${lane} are in flight together`)
     const { epoch } = this.#member.delivered.get(one)!
     for (const [earlier, delivered] of this.#member.delivered) {
@@ -362,6 +446,7 @@ export class Simulation {
     this.check(outcome === 'handled' ? delivered.ended === 'ok' : true, `${at} is ${outcome}, and its last attempt ${delivered.ended}`)
     this.check(outcome === 'dead-lettered' ? delivered.deadLettered : true, `${at} is dead-lettered before that was acknowledged`)
     delivered.completed = true
+    if (delivered.incarnation !== this.broker.incarnation) return
     this.broker.done.get(id)!.add(one.offset)
     this.#member.completedInEpoch.get(id)!.add(one.offset)
   }
@@ -371,20 +456,26 @@ export class Simulation {
   #begin (): Promise<void> {
     const { options } = this.script
     this.#member = new Member(this)
+    for (const id of this.broker.ids) this.undoSeek(id)
     for (const id of this.broker.ids) this.#member.append(this.broker.records.get(id)!, this.broker.ends.get(id))
     this.#mine = new Set()
     this.#running = 0
     this.#lanes = new Map()
     this.#stopAt = Infinity
     this.#faulty = false
+    this.stale.clear()
+    this.#limit = this.#limitPeak = options.maxInFlight
+    const member = this.#member
     this.engine = new Engine(options, {
-      source: this.#member,
-      clock: this.clock,
+      source: member,
+      suspensions: this.#suspensions,
+      clock: this.#clockOf(member),
       handler: this.#handlerOf(this.#member),
       observer: this.#observerOf(this.#member),
       sink: async ({ record: one }) => {
         const delivered = this.#member.delivered.get(one)
         await this.clock.sleep(this.#quiet ? 0 : this.script.behaviours[one.offset % this.script.behaviours.length].ms)
+        if (member.dead) await never()
         if (this.faults.sink > 0) {
           this.faults.sink--
           throw new Error('the dead-letter topic is away')
@@ -397,8 +488,19 @@ export class Simulation {
     return run
   }
 
+  /** Nothing of a process that was killed happens any more. */
+  #clockOf (member: Member): Clock {
+    const { clock } = this
+    return {
+      now: () => clock.now(),
+      random: () => clock.random(),
+      schedule: (delayMs, fn) => clock.schedule(delayMs, () => { if (!member.dead) fn() })
+    }
+  }
+
   #handlerOf (member: Member): Handler {
     return (one, run) => {
+      if (member.dead) return never()
       const delivered = member.delivered.get(one)!
       const lane = this.#laneOf(one)
       const enter = () => {
@@ -431,7 +533,7 @@ export class Simulation {
       return this.#behave(behaviour, one, run).then(() => leave('ok'), error => {
         leave('failed')
         throw error
-      })
+      }).finally(() => member.dead ? never() : undefined)
     }
   }
 
@@ -477,6 +579,7 @@ export class Simulation {
       completedBefore: one => {
         const id = idOf(one)
         this.#tell('completed before')
+        if (this.stale.has(id)) return
         this.check(this.broker.done.get(id)!.has(one.offset), `${id}/${one.offset} is passed over, though nobody completed it`)
         member.completedInEpoch.get(id)!.add(one.offset)
         member.delivered.get(one)!.completed = true
@@ -497,7 +600,12 @@ export class Simulation {
       },
       diverted: () => this.#tell('diverted'),
       breakerMoved: state => this.#tell(`breaker ${state}`),
-      topicMadeAnew: topic => this.check(false, `${topic} is taken for another topic`),
+      topicMadeAnew: (topic, partitions) => {
+        this.#tell('topic made anew')
+        for (const id of partitions.map(idOf)) {
+          this.check(topicIdIn(this.broker.metadata.get(id) ?? '') !== this.broker.topicId, `${id} of ${topic} is taken for another topic's`)
+        }
+      },
       suspected: () => this.#tell('suspected'),
       sought: () => this.#tell('sought'),
       pausedOrResumed: what => this.#tell(what),
@@ -514,6 +622,7 @@ export class Simulation {
   async #step (step: Step): Promise<void> {
     const member = this.#member
     this.#faulty ||= ['commits fail', 'acknowledgements late', 'poll fails', 'lost'].includes(step.what)
+    this.#everFaulty ||= ['commits fail', 'acknowledgements late', 'poll fails', 'redeliver'].includes(step.what)
     switch (step.what) {
       case 'append': this.#append(step); break
       case 'advance': break
@@ -532,8 +641,72 @@ export class Simulation {
       case 'committed fails': this.faults.committed = step.times; break
       case 'sink refuses': this.faults.sink = step.times; break
       case 'poll fails': this.faults.poll = step.times; break
+      case 'pause': case 'resume': this.#suspend(step.what, step.partition); break
+      case 'seek': {
+        const id = this.#id(step.partition)
+        const end = this.broker.ends.get(id)!
+        const to = typeof step.to === 'number' ? Math.floor(end * step.to) : step.to
+        // It may be refused: not owned, stopping, outside of the log.
+        this.engine.controls.seek(partitionOf(id), to).catch(() => {})
+        break
+      }
+      case 'limit': {
+        this.#limit = step.limit
+        this.#limitPeak = Math.max(this.#limitPeak, step.limit)
+        this.engine.limit = step.limit
+        break
+      }
     }
     await this.#advance(step.what === 'advance' ? step.ms : 1)
+  }
+
+  #suspend (what: 'pause' | 'resume', partition: number | null): void {
+    const ids = partition === null ? this.broker.ids : [this.#id(partition)]
+    const selection = partition === null ? {} : partitionOf(ids[0])
+    if (what === 'resume') {
+      for (const id of ids) {
+        this.#paused.delete(id)
+        this.#resumed.set(id, this.#resumed.get(id)! + 1)
+      }
+    }
+    const { engine } = this
+    const before = new Map(this.#resumed)
+    engine.controls[what](selection).then(() => {
+      if (engine !== this.engine || what === 'resume') return
+      // Not one that was to be resumed after it: that is done by now, or next.
+      for (const id of ids) if (this.#resumed.get(id) === before.get(id)) this.#paused.add(id)
+    }, () => {})
+  }
+
+  /** Somebody has asked for another place: what is below it is done with, what is above is to be done, again where it was. */
+  sought (to: PartitionOffset): void {
+    const id = idOf(to)
+    const below = this.broker.records.get(id)!.filter(({ offset }) => offset < to.offset).map(({ offset }) => offset)
+    const before = this.#uncommittedSeeks.get(id)?.before ?? this.broker.done.get(id)!
+    this.#uncommittedSeeks.set(id, { before, below: new Set(below) })
+    this.broker.done.set(id, new Set(below))
+    this.mayGoBack.add(id)
+    this.forget(id)
+  }
+
+  /** Who comes next knows of a seek by its commit only: one that was not committed is undone. */
+  undoSeek (id: string): void {
+    const seek = this.#uncommittedSeeks.get(id)
+    if (seek === undefined) return
+    const since = [...this.broker.done.get(id)!].filter(offset => !seek.below.has(offset))
+    this.broker.done.set(id, new Set([...seek.before, ...since]))
+    this.#uncommittedSeeks.delete(id)
+  }
+
+  seekIsCommitted (id: string): void {
+    this.#uncommittedSeeks.delete(id)
+  }
+
+  /** The order and the attempts of before say nothing of what comes now. */
+  forget (id: string): void {
+    for (const map of [this.#attempts, this.#lastFirst]) {
+      for (const key of map.keys()) if (key === id || key.startsWith(`${id}/`) || key.startsWith(`${id} `)) map.delete(key)
+    }
   }
 
   /** Records with a gap before them, as compaction leaves, and markers after them, as transactions do. */
@@ -568,13 +741,19 @@ export class Simulation {
   /** Another member of the group takes up where the group's offset is, and commits. */
   handleElsewhere (id: string, count: number): void {
     if (count === 0) return
-    const from = this.broker.committed.get(id) ?? 0
+    this.forget(id)
+    const from = Math.max(0, this.broker.beginOf(id))
     const records = this.broker.records.get(id)!.filter(({ offset }) => offset >= from).slice(0, count)
     for (const { offset } of records) {
       this.broker.done.get(id)!.add(offset)
       this.#seen.add(`${id}/${offset}`)
     }
-    if (records.length > 0) this.broker.committed.set(id, records.at(-1)!.offset + 1)
+    if (records.length > 0) {
+      const base = records.at(-1)!.offset + 1
+      const { topicId } = this.broker
+      this.broker.committed.set(id, base)
+      this.broker.metadata.set(id, encodeProgress({ base, leaderEpoch: 0, done: [], topicId, attempts: [], starts: 0, clean: true }))
+    }
     this.mayGoBack.delete(id)
   }
 
@@ -583,6 +762,9 @@ export class Simulation {
     const commit = this.script.random % 3
     Object.assign(this.faults, { poll: 0, committed: 0, sink: 0, commit, commitKind: 'retriable', acknowledgedAfterMs: 0 })
     this.#quiet = true
+    this.#suspend('resume', null)
+    this.#limit = this.script.options.maxInFlight
+    this.engine.limit = this.#limit
     this.#letGo()
     this.#give(-1)
   }
@@ -626,6 +808,46 @@ export class Simulation {
     const failed = await this.#awaiting(run.then(() => false, () => true), STOP_SLACK_WITH_FAULTS_MS, 'the end of a run that failed')
     this.check(failed, 'a fatal failure does not end the run')
     await this.#afterwards()
+  }
+
+  /** The process ends as it is: what it had begun may be begun again, and what was written down is there. */
+  async #kill (): Promise<void> {
+    this.#tell('killed')
+    this.#member.kill()
+    this.#release = []
+    await this.#advance(100)
+    Object.assign(this.faults, { poll: 0, committed: 0, commit: 0, acknowledgedAfterMs: 0 })
+  }
+
+  #makeAnew (): void {
+    this.broker.makeAnew()
+    this.#uncommittedSeeks.clear()
+    for (const id of this.broker.ids) {
+      this.mayGoBack.add(id)
+      this.forget(id)
+      for (const at of this.#seen) if (at.startsWith(`${id}/`)) this.#seen.delete(at)
+    }
+  }
+
+  /** The topic is another one from one moment to the next: the engine has to notice, and to end. */
+  async #makeAnewWhileRead (run: Promise<void>): Promise<void> {
+    this.#makeAnew()
+    for (const id of this.#member.owned) this.stale.add(id)
+    this.#member.ids.set(TOPIC, this.broker.topicId)
+    for (const id of this.broker.ids) this.#member.truncate(partitionOf(id))
+    for (const partition of this.broker.ids.keys()) {
+      this.#append({ what: 'append', partition, keys: ['a', 'b', null], gap: 0, markers: 0, bytes: 1 })
+    }
+    Object.assign(this.faults, { poll: 0, committed: 0, commit: 0, acknowledgedAfterMs: 0 })
+    const ended = { yet: false }
+    run.finally(() => { ended.yet = true }).catch(() => {})
+    const limit = this.clock.now() + NOTICED_MS
+    while (!ended.yet && this.stale.size > 0) {
+      if (this.clock.now() > limit) throw new Error(`nobody notices that the topic of ${[...this.stale].join(', ')} was made anew`)
+      await this.#advance(50)
+    }
+    // What is taken back by the group meanwhile may be all that there was of it.
+    await this.#stop(1_000)
   }
 
   /** What still runs when the engine has stopped ends now, and changes nothing any more. */
