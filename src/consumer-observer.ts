@@ -22,6 +22,12 @@ const EXPLAINED = {
   duplicate: 'record delivered twice; dropped'
 } as const
 
+const RESETS = {
+  none: 'the group has no offset for this partition; KAFKA_AUTO_OFFSET_RESET decides where it begins',
+  'below-start': 'records were deleted before this group read them; KAFKA_AUTO_OFFSET_RESET decides where it goes on',
+  'beyond-end': 'the log ends before the group\'s offset: it was truncated, or made anew; KAFKA_AUTO_OFFSET_RESET decides where it goes on'
+} as const
+
 /** Turns what the engine tells into logs and metrics. Call `flush` before the metrics are read. */
 export function createObserver (log: FastifyBaseLogger, metrics: Metrics['consumer']): Observer & { flush (): void } {
   const tallies = new Map<string, Tally>()
@@ -119,6 +125,13 @@ export function createObserver (log: FastifyBaseLogger, metrics: Metrics['consum
     suspected ({ topic, partition }, starts) {
       metrics.suspected.inc({ topic })
       log.error({ topic, partition, starts }, 'owners of this partition keep ending at the same place; its records are started one by one, and their attempts counted')
+    },
+    offsetReset ({ topic, partition }, reason, skipped) {
+      metrics.offsetResets.inc({ topic, reason })
+      const fields = { topic, partition, skipped }
+      // A new group has no offsets: that is worth a warning only where it means that something is not read.
+      if (reason === 'none') log[skipped === 0 ? 'debug' : 'warn'](fields, RESETS.none)
+      else log.error(fields, RESETS[reason])
     },
     sought (positions) {
       log.warn({ positions }, 'reading goes on elsewhere, as somebody asked for')

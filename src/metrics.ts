@@ -67,6 +67,8 @@ export function createMetrics (registry: Registry) {
       attempts: counter('sluice_consumer_attempts_total', 'Attempts that ended: ok, failed, timed-out, abandoned', ['topic', 'outcome']),
       retries: counter('sluice_consumer_retries_total', 'Failed attempts that are tried again', ['topic']),
       deadLetterRefusals: counter('sluice_consumer_dead_letter_refusals_total', 'Dead letters that could not be sent, and are tried again', ['topic']),
+      offsetResets: counter('sluice_consumer_offset_resets_total',
+        'Partitions that were not read from the group\'s offset: it has none, or it lies below the start of the log or beyond its end', ['topic', 'reason']),
       unexpected: counter('sluice_consumer_unexpected_records_total', 'Records delivered twice, or below what was read already', ['topic', 'what']),
       commits: counter('sluice_consumer_commits_total', 'Commits, by whether the broker acknowledged them', ['result']),
       rebalances: counter('sluice_consumer_rebalances_total', 'Rebalance events: assigned, revoked, lost', ['type']),

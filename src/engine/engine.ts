@@ -5,6 +5,7 @@ import { Committer } from './committer.js'
 import { Controls } from './controls.js'
 import { Diversion } from './diversion.js'
 import { Intake, type IntakePorts } from './intake.js'
+import { offsetResets } from './offset-reset.js'
 import type { OwnedPartition } from './owned-partition.js'
 import { topicIdIn } from './progress.js'
 import { Runner, type RunnerOptions } from './runner.js'
@@ -12,12 +13,14 @@ import { Suspensions } from './suspensions.js'
 import { TopicIdentity } from './topic-identity.js'
 import {
   CommitError, PollError,
-  type Clock, type CommittedOffset, type Handler, type Observer, type RebalanceEvent, type Sink, type Source, type TopicPartition
+  type Clock, type CommittedOffset, type Handler, type Observer, type Position, type RebalanceEvent, type ResetPolicy, type Sink,
+  type Source, type TopicPartition
 } from './types.js'
 
 export interface EngineOptions extends RunnerOptions {
   readonly maxRecordsBeforeCommit: number
   readonly commitIntervalMs: number
+  readonly autoOffsetReset: ResetPolicy
   /** Window of a partition, in records. */
   readonly windowMaxRecords: number
   /** Window of a partition, in bytes of uncompleted records. */
@@ -309,6 +312,17 @@ export class Engine {
     for (const owned of fresh) owned.begunBy = owned.startsAt < 0 ? Infinity : this.#committer.note()
     if (partitions.length > 0) this.#intake.standingErrorIsOver()
     this.#phase = 'running'
+    this.#tellResets(begins.map(({ committed }) => committed))
+  }
+
+  /** Looks, beside the work, where the policy decides in the group's stead: that may lose records, and the client does it silently. */
+  async #tellResets (committed: readonly CommittedOffset[]): Promise<void> {
+    if (committed.length === 0) return
+    const at = (position: Position) => this.#source.offsetsAt(position, committed).catch(() => [])
+    const [beginnings, ends] = await Promise.all([at('beginning'), at('end')])
+    for (const { reason, skipped, ...partition } of offsetResets(committed, beginnings, ends, this.#options.autoOffsetReset)) {
+      this.#observer.offsetReset(partition, reason, skipped)
+    }
   }
 
   /** The group's offsets, but for topics that were made anew since: they begin at their beginning. */

@@ -25,6 +25,9 @@ export interface CommittedOffset extends TopicPartition {
 /** Where a partition is to be read from: an offset, a time (the first record that is not older), or one of its ends. */
 export type Position = number | { readonly timestamp: number } | 'beginning' | 'end'
 
+/** Where a partition begins that has no valid offset in the group; `error`, Kafka's `none`: it stands still. */
+export type ResetPolicy = 'earliest' | 'latest' | 'error'
+
 /** A place in a partition's log. */
 export interface PartitionOffset extends TopicPartition {
   readonly offset: number
@@ -191,6 +194,8 @@ export interface Observer {
   topicMadeAnew (topic: string, partitions: readonly TopicPartition[]): void
   /** Owners keep ending at the same place without leaving in good order: its records are started one by one. */
   suspected (partition: TopicPartition, starts: number): void
+  /** A partition is not read from where the group's offset says. `skipped` offsets are not read by anybody; `null`: not known. */
+  offsetReset (partition: TopicPartition, reason: 'none' | 'below-start' | 'beyond-end', skipped: number | null): void
   /** Somebody asked for it. */
   sought (positions: readonly PartitionOffset[]): void
   pausedOrResumed (what: 'paused' | 'resumed', partitions: readonly TopicPartition[]): void

@@ -1,10 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import kafka, { type LibrdKafkaError, type Message, type Metadata, type TopicPartitionOffset } from '@confluentinc/kafka-javascript'
+import { offsetResets } from '../engine/offset-reset.js'
 import { partitionId } from '../engine/partition-id.js'
 import {
   CommitError, PollError,
   type Batch, type CommittedOffset, type OffsetCommit, type PartitionEnd, type PartitionOffset, type Position, type RebalanceEvent,
-  type TopicPartition
+  type ResetPolicy, type TopicPartition
 } from '../engine/types.js'
 import type { ConnectedSource } from '../group-member.js'
 import type { KafkaRecord, RecordHeader } from '../record.js'
@@ -37,7 +38,7 @@ export interface ConsumerSettings {
   readonly excludedTopics: ExcludedTopics
   readonly groupProtocol: 'classic' | 'consumer'
   readonly assignmentStrategy: string
-  readonly autoOffsetReset: 'earliest' | 'latest' | 'error'
+  readonly autoOffsetReset: ResetPolicy
   readonly isolationLevel: 'read_committed' | 'read_uncommitted'
   readonly sessionTimeoutMs: number
   readonly maxPollIntervalMs: number
@@ -67,9 +68,13 @@ const GROUP_LEFT_US_BEHIND = new Set<number>([
 /** What the client's log says where a static member's identity belongs to another one: in the classic protocol, under KIP-848. */
 const IDENTITY_TAKEN = /fenced by other consumer|instance ID is still used/i
 
+const NO_VALID_OFFSET = 'partitions have no valid offset in this group, and KAFKA_AUTO_OFFSET_RESET=none forbids to choose one'
+/** As many are named. */
+const STANDING_NAMED_MAX = 5
+
 /** What does not pass by itself, with what to do about it. */
 const STANDING = new Map<number, string>([
-  [ERRORS.ERR__AUTO_OFFSET_RESET, 'a partition has no valid offset in this group, and KAFKA_AUTO_OFFSET_RESET=none forbids to choose one'],
+  [ERRORS.ERR__AUTO_OFFSET_RESET, NO_VALID_OFFSET],
   [ERRORS.ERR_TOPIC_AUTHORIZATION_FAILED, 'this user may not read a topic of KAFKA_TOPIC'],
   [ERRORS.ERR_GROUP_AUTHORIZATION_FAILED, 'this user may not join the group KAFKA_GROUP_ID']
 ])
@@ -86,6 +91,10 @@ class KafkaSource implements ConnectedSource {
   readonly #events: RebalanceEvent[] = []
   readonly #acknowledgements: { resolve: () => void, reject: (error: Error) => void }[] = []
   readonly #owned = new Set<string>()
+  readonly #policy: ResetPolicy
+  // With the policy `error`: owned partitions that have no valid offset. The client tells it once, and not at all where its
+  // error comes behind records of the same batch.
+  readonly #standing = new Set<string>()
   // The event that was taken last, until it is answered.
   #unanswered: RebalanceEvent | null = null
   readonly #instanceId: string | null
@@ -105,6 +114,7 @@ class KafkaSource implements ConnectedSource {
 
   constructor (settings: ConsumerSettings) {
     this.#isolationLevel = settings.isolationLevel
+    this.#policy = settings.autoOffsetReset
     this.#instanceId = settings.groupInstanceId
     this.#subscription = new Subscription(settings.topics, settings.excludedTopics)
     const refreshMs = Number(settings.client['topic.metadata.refresh.interval.ms'] ?? METADATA_REFRESH_MS)
@@ -151,6 +161,8 @@ class KafkaSource implements ConnectedSource {
     } catch (error) {
       // Which one it is, and until when, the list of topics says.
       if ((error as LibrdKafkaError).code === ERRORS.ERR_UNKNOWN_TOPIC_OR_PART) this.#refresh()
+      // Which ones they are is known already: they are told as long as they stand still.
+      if ((error as LibrdKafkaError).code === ERRORS.ERR__AUTO_OFFSET_RESET && this.#standing.size > 0) throw new PollError('passing', NO_VALID_OFFSET)
       if (!isFatal(error as LibrdKafkaError)) throw error instanceof PollError ? error : pollErrorOf(error as LibrdKafkaError)
       await this.#untilFatalReason()
       throw this.#fatalError(error as Error)
@@ -176,7 +188,9 @@ class KafkaSource implements ConnectedSource {
 
   get problems (): string[] {
     const { missing, unmatched } = this.#subscribed
+    const standing = [...this.#standing].slice(0, STANDING_NAMED_MAX).join(', ')
     return [
+      ...(this.#standing.size === 0 ? [] : [`${NO_VALID_OFFSET} (${this.#standing.size}: ${standing}${this.#standing.size > STANDING_NAMED_MAX ? ', …' : ''})`]),
       ...missing.map(topic => `the topic ${topic} of KAFKA_TOPIC does not exist yet`),
       ...unmatched.map(pattern => `no topic matches the pattern '${pattern}' of KAFKA_TOPIC yet`)
     ]
@@ -212,12 +226,14 @@ class KafkaSource implements ConnectedSource {
     if (this.#consumer.rebalanceProtocol() === 'COOPERATIVE') this.#consumer.incrementalAssign(list)
     else this.#consumer.assign(list)
     this.#unanswered = null
+    if (this.#policy === 'error') this.#findStanding(list.map(one => ({ offset: -1, ...one })))
   }
 
   unassign (partitions: readonly TopicPartition[]): void {
     // 1. Partitions are assigned to a member that is about to leave. 2. It answers that it takes none of them. 3. They are
     // revoked all the same, and the client refuses to give up what it never had.
     const list = partitions.map(checked).filter(({ topic, partition }) => this.#owned.delete(partitionId(topic, partition)))
+    for (const { topic, partition } of list) this.#standing.delete(partitionId(topic, partition))
     if (this.#consumer.rebalanceProtocol() === 'COOPERATIVE') this.#consumer.incrementalUnassign(list)
     else this.#consumer.unassign()
     this.#unanswered = null
@@ -246,6 +262,7 @@ class KafkaSource implements ConnectedSource {
     const foreign = list.find(({ topic, partition }) => !this.#owned.has(partitionId(topic, partition)))
     if (foreign !== undefined) throw new Error(`${partitionId(foreign.topic, foreign.partition)} is not assigned: nothing can be sought there`)
     await Promise.all(list.map(position => this.#seekOne(position)))
+    for (const { topic, partition } of list) this.#standing.delete(partitionId(topic, partition))
   }
 
   commit (offsets: readonly OffsetCommit[]): Promise<void> {
@@ -339,6 +356,18 @@ class KafkaSource implements ConnectedSource {
       if (error) this.#refreshLater()
       else this.#subscribe(topicsIn(metadata))
     })
+  }
+
+  async #findStanding (positions: readonly PartitionOffset[]): Promise<void> {
+    const add = (beginnings: readonly PartitionOffset[], ends: readonly PartitionOffset[]) => {
+      for (const { topic, partition } of offsetResets(positions, beginnings, ends, 'error')) {
+        const id = partitionId(topic, partition)
+        if (this.#owned.has(id)) this.#standing.add(id)
+      }
+    }
+    add([], [])
+    const at = (position: Position) => this.offsetsAt(position, positions).catch(() => [])
+    add(await at('beginning'), await at('end'))
   }
 
   async #seekOne (position: PartitionOffset): Promise<void> {

@@ -84,6 +84,7 @@ const options = (order: EngineOptions['order']): fc.Arbitrary<EngineOptions> => 
   retry: fc.record({ maxAttempts: fc.integer({ min: 1, max: 4 }), backoffMs: fc.nat(50), backoffMaxMs: fc.constant(200) }),
   exhausted: fc.constantFrom('dead-letter' as const, 'skip' as const),
   maxRecordsBeforeCommit: fc.integer({ min: 1, max: 20 }),
+  autoOffsetReset: fc.constant('earliest' as const),
   commitIntervalMs: fc.constantFrom(1, 100, 1_000, 20_000),
   windowMaxRecords: fc.oneof(fc.integer({ min: 1, max: 10 }), fc.constant(100)),
   windowMaxBytes: fc.constantFrom(1, 200, 1_000, 1_000_000),

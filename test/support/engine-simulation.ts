@@ -608,6 +608,7 @@ export class Simulation {
       },
       suspected: () => this.#tell('suspected'),
       sought: () => this.#tell('sought'),
+      offsetReset: () => this.#tell('offset reset'),
       pausedOrResumed: what => this.#tell(what),
       pollFailed: () => this.#tell('poll failed')
     }
