@@ -283,6 +283,42 @@ t.test('an attempt that was announced and not made is none: its partition is rev
   await stop(h)
 })
 
+t.test('a record whose attempt is announced does not start when its partition is paused meanwhile', async t => {
+  const h = harness(() => {})
+  h.source.committedOffsets.set('t/0', 0)
+  h.source.committedMetadata.set('t/0', ended(0, 3))
+  h.source.event('assigned', [P0, P1])
+  await h.clock.advance(500)
+  h.source.holdAcknowledgements = true
+  h.source.append(distinct(1))
+  await h.clock.advance(500)
+  h.engine.controls.pause(P0)
+  await h.clock.advance(500)
+  h.source.holdAcknowledgements = false
+  h.source.append(distinct(5, 0, P1))
+  await h.clock.until(() => h.completed.length === 5, 'the others')
+  await h.clock.advance(2_000)
+  t.equal(h.started.filter(at => at.startsWith('t/0')).length, 0)
+  t.same(committedOf(h).progress?.attempts, [], 'and that attempt is none')
+  h.engine.controls.resume({})
+  await h.clock.until(() => h.completed.length === 6, 'it')
+  await stop(h)
+})
+
+t.test('owners that end at different places, however often, are no bad sign', async t => {
+  let last: Harness | undefined
+  for (let life = 0; life < 8; life++) {
+    const h: Harness = harness(() => {}, { commitIntervalMs: 50 }, last === undefined ? {} : { after: last })
+    h.source.ids.set('t', 'an-id')
+    h.source.append(distinct(3, life * 3))
+    h.source.event('assigned', [P0])
+    await h.clock.until(() => committedOf(h).offset === life * 3 + 3, 'some progress')
+    t.equal(h.told.get('suspected'), undefined, `life ${life}`)
+    h.source.kill()
+    last = h
+  }
+})
+
 t.test('an attempt with care that was cut short by a drain is none', async t => {
   const h = harness((_record, { signal }) => new Promise((_resolve, reject) => { signal.addEventListener('abort', () => reject(signal.reason)) }),
     { drainTimeoutMs: 10 })

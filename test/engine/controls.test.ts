@@ -105,11 +105,12 @@ t.test('what is paused may be sought, stays paused, and begins at the new place'
 t.test('a truncated log does not undo a pause', async t => {
   const h = await busy()
   await asked(h, h.engine.controls.pause(P0))
-  h.source.redeliver(P0, 0)
-  h.source.paused.delete('t/0')
-  await h.clock.advance(5_000)
   const before = h.started.filter(at => at.startsWith('t/0')).length
+  // What the client had fetched already comes all the same.
+  h.source.paused.delete('t/0')
+  h.source.redeliver(P0, 0)
   await h.clock.advance(5_000)
+  t.equal(h.told.get('rewound'), 1)
   t.equal(h.started.filter(at => at.startsWith('t/0')).length, before)
   await stop(h)
 })
@@ -204,12 +205,13 @@ t.test('a commit that is under way during a seek is not the last word', async t 
   const h = harness(() => {}, { commitIntervalMs: 100 })
   h.source.ids.set('t', 'an-id')
   h.source.committedOffsets.set('t/0', 0)
-  h.source.append(distinct(10))
+  const unknown = (count: number, from = 0) => distinct(count, from).map(one => ({ ...one, leaderEpoch: -1 }))
+  h.source.append(unknown(10))
   h.source.event('assigned', [P0])
   await h.clock.until(() => committedOf(h).offset === 10, 'ten')
   await h.clock.advance(500)
   h.source.holdAcknowledgements = true
-  h.source.append(distinct(10, 10))
+  h.source.append(unknown(10, 10))
   await h.clock.until(() => h.completed.length === 20, 'twenty')
   await h.clock.advance(500)
   await asked(h, h.engine.controls.pause({}))
@@ -296,6 +298,23 @@ t.test('requests are refused once it stops, those that wait as well', async t =>
   t.match(await h.engine.controls.pause({}).catch(error => error), { kind: 'unavailable' })
   t.match(await h.engine.controls.seek({}, 'end').catch(error => error), { kind: 'unavailable' })
   t.equal(h.engine.controls.pending, false)
+})
+
+t.test('they are refused at once, however long the drain takes', async t => {
+  const h = harness((_record, _attempt, clock) => clock.sleep(4_000))
+  h.source.append(distinct(1))
+  h.source.event('assigned', [P0])
+  await h.clock.until(() => h.started.length === 1, 'it to start')
+  const stopping = h.engine.stop(10_000)
+  await h.clock.advance(200)
+  t.equal(h.engine.state.phase, 'draining')
+  let refused: unknown
+  h.engine.controls.seek({}, 'end').catch(error => { refused = error })
+  await h.clock.advance(100)
+  t.match(refused, { kind: 'unavailable' })
+  t.equal(h.engine.state.phase, 'draining')
+  await h.clock.advance(10_000)
+  await stopping
 })
 
 t.test('a request is served within a poll, also with nothing to do and with no room', async t => {

@@ -205,6 +205,7 @@ t.test('while the breaker is not closed nobody makes way', async t => {
   let outage = false
   const h = harness(async (record, attempt, clock) => {
     if (record.partition === 1 && outage) throw new Error('away')
+    if (record.partition === 0 && record.offset >= 17) await clock.sleep(5_000)
     await hangsAt(0)(record, attempt, clock)
   }, {
     ...options,
@@ -215,9 +216,10 @@ t.test('while the breaker is not closed nobody makes way', async t => {
   h.source.event('assigned', [P0, P1])
   await h.clock.until(() => h.completed.length === 16, 'all but one')
   outage = true
+  h.source.append(distinct(3, 17))
   h.source.append(distinct(3, 1, P1))
   await h.clock.until(() => h.engine.state.breaker === 'open', 'it to open')
-  h.source.append(distinct(3, 17))
+  await h.clock.until(() => h.completed.length === 19, 'all but the one that hangs')
   await h.clock.advance(60_000)
   t.equal(h.told.get('diverted'), undefined)
   t.equal(h.letters.length, 0)

@@ -91,7 +91,7 @@ t.test('what is given up, sought or lost gives its bytes back', async t => {
 })
 
 t.test('what an operator has paused does not keep the others paused, however much it holds', async t => {
-  const h = harness((_record, _attempt, clock) => clock.sleep(100), { windowTotalMaxBytes: 1_000, maxInFlight: 1, windowMaxBytes: 800 })
+  const h = harness((_record, _attempt, clock) => clock.sleep(2_000), { windowTotalMaxBytes: 1_000, maxInFlight: 1, windowMaxBytes: 800 })
   h.source.append(sized(8, 100))
   h.source.event('assigned', [P0, P1])
   await h.clock.until(() => bytesOf(h) >= 700, 'the one')
@@ -99,8 +99,9 @@ t.test('what an operator has paused does not keep the others paused, however muc
   await h.clock.advance(500)
   const held = bytesOf(h)
   t.ok(held > 500, 'more than half of all')
-  h.source.append(sized(60, 100, P1))
-  await h.clock.until(() => h.completed.filter(at => at.startsWith('t/1')).length === 60, 'all of the other')
+  h.source.append(sized(30, 100, P1))
+  await h.clock.until(() => h.source.paused.has('t/1'), 'it to be paused for want of room')
+  await h.clock.until(() => h.completed.filter(at => at.startsWith('t/1')).length === 30, 'all of the other')
   await stop(h)
 })
 
@@ -175,6 +176,46 @@ t.test('a poll that was begun ahead is waited for before partitions are assigned
     t.ok(h.clock.now() - asked <= 150, `answered after ${h.clock.now() - asked} ms`)
   }
   await h.clock.until(() => committedOf(h, P0).offset === 150 * 21 && committedOf(h, P1).offset === 150 * 21, 'all')
+  await stop(h)
+})
+
+for (const [what, act] of [
+  ['a loss', h => h.source.event('lost', [P1])],
+  ['a revocation', h => h.source.event('revoked', [P1])],
+  ['a pause', h => { h.engine.controls.pause(P1) }],
+  ['a seek', h => { h.engine.controls.seek(P1, 0) }],
+  ['a stop', h => { h.engine.stop(1_000) }]
+] as [string, (h: Harness) => void][]) {
+  t.test(`${what} that comes right after a poll was begun ahead waits for it`, async t => {
+    let at: number | null = null
+    // The handlers of a batch start right after the next poll was begun.
+    const h: Harness = harness(({ offset }) => { if (offset === at) act(h) }, { windowMaxRecords: 2000 })
+    h.source.append(distinct(10))
+    h.source.event('assigned', [P0, P1])
+    await h.clock.until(() => h.completed.length === 10, 'some')
+    await h.clock.advance(500)
+    at = 10
+    let failed: unknown
+    h.run.catch(error => { failed = error })
+    h.source.append(distinct(150, 10))
+    await h.clock.advance(2_000)
+    t.equal(failed, undefined)
+    t.equal(h.told.get('poll failed'), undefined)
+    if (what === 'a stop') t.equal(h.engine.state.phase, 'stopped')
+    else await stop(h)
+    t.equal(committedOf(h).offset, 160)
+  })
+}
+
+t.test('nothing is polled ahead where there is no room', async t => {
+  let most = 0
+  const h = harness((_record, _attempt, clock) => clock.sleep(50), { windowMaxRecords: 200 })
+  h.source.onPoll = () => { most = Math.max(most, h.engine.state.partitions[0]?.windowRecords ?? 0) }
+  h.source.append(distinct(1_000))
+  h.source.event('assigned', [P0])
+  await h.clock.until(() => h.completed.length === 1_000, 'all')
+  t.equal(h.told.get('poll failed'), undefined)
+  t.equal(most, 200)
   await stop(h)
 })
 
