@@ -172,6 +172,23 @@ t.test('what was tried and is completed now is not remembered, however it ended'
   t.equal(partition.attempts.size, 0, 'none that count')
 })
 
+t.test('nor is it while an earlier record is still open', async t => {
+  let end: () => void = () => {}
+  const h = harness(({ offset }, { attempt }) => {
+    if (offset === 0) return new Promise<void>(resolve => { end = resolve })
+    if (attempt < 3) fails()
+    return Promise.resolve()
+  }, { commitIntervalMs: 50 })
+  h.source.append(distinct(3))
+  h.source.event('assigned', [P0])
+  await h.clock.until(() => h.completed.length === 2, 'the others')
+  await h.clock.advance(500)
+  t.equal(committedOf(h).offset, 0)
+  t.same(attemptsIn(h), [])
+  end()
+  await stop(h)
+})
+
 t.test('what predecessors completed and tried above what has been read again is handed on: a process that is killed right after its first commit loses nothing of it', async t => {
   const first = harness(async ({ offset }, _attempt, clock) => {
     if (offset === 0) await clock.sleep(3_600_000)
