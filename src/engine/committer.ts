@@ -1,4 +1,5 @@
 import type { OwnedPartition } from './owned-partition.js'
+import { METADATA_MAX_BYTES } from './progress.js'
 import type { AttemptLog } from './runner.js'
 import type { OffsetCommit } from './types.js'
 
@@ -13,6 +14,17 @@ export interface CommitPolicy {
 const APART_MS = 20
 /** Nobody waits longer than this for what is to be written down: the group may not answer for a minute, and the records could go on. */
 const WRITING_MAX_MS = 5_000
+/**
+ * The broker writes a commit as one batch, which may take 1 MB by default: so many partitions, with so much metadata in all,
+ * stay below that with the names that they come with. What is left over goes into the next one.
+ */
+const PARTITIONS_MAX = 1000
+const METADATA_TOTAL_MAX_BYTES = 500_000
+/**
+ * A commit that nobody answered may lie in front of a broker that is paused, and be taken after a later one: then the group's
+ * offset goes back. So what was acknowledged after a failure is committed once more, this much later.
+ */
+const REPEAT_AFTER_MS = 2_000
 /** How long a failed commit waits before the next try. */
 const RETRY_MS = 500
 
@@ -34,6 +46,10 @@ export class Committer implements AttemptLog {
   #pending = false
   // Somebody waits for what the next commit says.
   #urgent = false
+  // Where the next commit begins, if the last one could not take all partitions.
+  #from = 0
+  #doubt = false
+  #repeatAt = Infinity
   #begun = 0
   #begunAt = 0
   #settled = 0
@@ -78,30 +94,39 @@ export class Committer implements AttemptLog {
     if (this.#pending) return false
     if (this.#failed) return now >= this.#notBefore
     const waited = now - this.#lastAt
-    if (!this.#changed || waited < APART_MS) return false
+    if (waited < APART_MS) return false
+    if (now >= this.#repeatAt) return true
+    if (!this.#changed) return false
     return this.#urgent || this.#completed >= this.#policy.maxRecords || waited >= this.#policy.intervalMs
   }
 
   /**
    * Takes what the given partitions can commit beyond what the broker has acknowledged, of offsets and of what is completed
-   * above them; `null` for nothing. Ownership
-   * is looked at here, right before the commit.
+   * above them; `null` for nothing. Ownership is looked at here, right before the commit.
    */
   begin (partitions: Iterable<OwnedPartition>, now: number): PendingCommit | null {
     const offsets: OffsetCommit[] = []
     const speaksOf: OwnedPartition[] = []
-    for (const owned of partitions) {
+    const all = [...partitions]
+    const repeat = now >= this.#repeatAt
+    const metadataMax = Math.min(METADATA_MAX_BYTES, Math.floor(METADATA_TOTAL_MAX_BYTES / Math.min(PARTITIONS_MAX, all.length)))
+    let looked = 0
+    for (; looked < all.length && offsets.length < PARTITIONS_MAX; looked++) {
+      const owned = all[(this.#from + looked) % all.length]
       const { topic, partition, window } = owned
       if (!owned.owned || window.commitOffset < 0) continue
-      const { metadata } = owned
-      if (window.commitOffset === owned.committedOffset && metadata === owned.committedMetadata) continue
+      const metadata = owned.metadata(metadataMax)
+      if (!repeat && window.commitOffset === owned.committedOffset && metadata === owned.committedMetadata) continue
       offsets.push({ topic, partition, offset: window.commitOffset, leaderEpoch: window.commitLeaderEpoch, metadata })
       speaksOf.push(owned)
     }
+    const left = looked < all.length
+    this.#from = left ? (this.#from + looked) % all.length : 0
+    if (repeat && !left) this.#repeatAt = Infinity
     this.#completed = 0
-    this.#changed = false
+    this.#changed = left
     this.#failed = false
-    this.#urgent = false
+    this.#urgent = left
     this.#begun++
     this.#begunAt = now
     if (offsets.length === 0) {
@@ -117,6 +142,8 @@ export class Committer implements AttemptLog {
     this.#pending = false
     this.#settled = Math.max(this.#settled, this.#begun)
     this.#lastAt = now
+    if (this.#doubt) this.#repeatAt = now + REPEAT_AFTER_MS
+    this.#doubt = false
     commit.partitions.forEach((owned, index) => {
       owned.committedOffset = commit.offsets[index].offset
       owned.committedMetadata = commit.offsets[index].metadata
@@ -128,6 +155,7 @@ export class Committer implements AttemptLog {
     // What waited for it to be written down goes on all the same: an attempt counted too few is better than none made.
     this.#settled = Math.max(this.#settled, this.#begun)
     this.#failed = true
+    this.#doubt = true
     this.#notBefore = now + RETRY_MS
   }
 }

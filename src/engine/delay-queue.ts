@@ -19,7 +19,7 @@ export class DelayQueue {
   get size (): number { return this.#waiting.length }
 
   push (entry: Entry, delayMs: number): void {
-    entry.dueAt = this.#clock.now() + delayMs
+    entry.trouble.dueAt = this.#clock.now() + delayMs
     this.#waiting.push(entry)
     this.#setTimer()
   }
@@ -43,10 +43,10 @@ export class DelayQueue {
 
   #setTimer (): void {
     const next = this.#waiting.peek()
-    if (next === undefined || next.dueAt >= this.#timerAt) return
+    if (next === undefined || next.trouble.dueAt >= this.#timerAt) return
     this.#cancelTimer?.()
-    this.#timerAt = next.dueAt
-    this.#cancelTimer = this.#clock.schedule(Math.max(0, next.dueAt - this.#clock.now()), () => {
+    this.#timerAt = next.trouble.dueAt
+    this.#cancelTimer = this.#clock.schedule(Math.max(0, next.trouble.dueAt - this.#clock.now()), () => {
       this.#timerAt = Infinity
       this.#cancelTimer = null
       this.#takeDue()
@@ -56,7 +56,7 @@ export class DelayQueue {
   #takeDue (): void {
     const now = this.#clock.now()
     const due: Entry[] = []
-    for (let entry = this.#waiting.peek(); entry !== undefined && entry.dueAt <= now; entry = this.#waiting.peek()) {
+    for (let entry = this.#waiting.peek(); entry !== undefined && entry.trouble.dueAt <= now; entry = this.#waiting.peek()) {
       due.push(this.#waiting.pop()!)
     }
     this.#setTimer()
@@ -65,5 +65,5 @@ export class DelayQueue {
 }
 
 function queueByDue (entries: Entry[]): TinyQueue<Entry> {
-  return new TinyQueue(entries, (a, b) => a.dueAt - b.dueAt)
+  return new TinyQueue(entries, (a, b) => a.trouble.dueAt - b.trouble.dueAt)
 }

@@ -13,6 +13,8 @@ export class Run implements Attempt {
   expiredAt: number | null = null
   /** It did not settle within the grace after that: its slot is free again, its lane is not. */
   abandoned = false
+  /** Nothing more will be done for its record here, though its lane may still be held by this run. */
+  recordDone = false
   /** Started while the breaker probed: how it ends decides whether the others go on. */
   probe = false
   // Links of the runner's list of what is in flight, oldest first.
@@ -45,6 +47,22 @@ export class Run implements Attempt {
   }
 }
 
+/** What is to be known of a record that failed, or waits for a time. */
+class Trouble {
+  /** The commit that tells of its attempts: the next one waits for it. 0: there is nothing to tell. */
+  ticket = 0
+  /** Why its attempts are used up; from then on it only waits to be dead-lettered. */
+  failure: Error | null = null
+  /** It held up its partition, and goes to the dead letters whatever its attempts. */
+  diverted = false
+  /** When it is to come back from the retry topic, where it is sent there. */
+  deferMs: number | null = null
+  /** Times that its dead letter could not be sent. */
+  refusals = 0
+  /** When it is due again, while it waits between attempts. */
+  dueAt = 0
+}
+
 /** A record on its way through the engine, from admission to completion or to the end of its epoch. */
 export class Entry implements Schedulable {
   readonly record: KafkaRecord
@@ -54,21 +72,8 @@ export class Entry implements Schedulable {
   next: Entry | null = null
   /** Attempts made, those of predecessors included. */
   attempts = 0
-  /** The commit that says so: the next attempt waits for it. 0: there is nothing to say. */
-  ticket = 0
   run: Run | null = null
-  /** Why its attempts are used up; from then on it only waits to be dead-lettered. */
-  failure: Error | null = null
-  /** It held up its partition, and goes to the dead letters whatever its attempts. */
-  diverted = false
-  /** When it is to come back from the retry topic, where it is sent there. */
-  deferMs: number | null = null
-  /** Times that its dead letter could not be sent. */
-  refusals = 0
-  /** Nothing more will be done for it here. Its lane may still be held by a run that never settled. */
-  finished = false
-  /** When it is due again, while it waits between attempts. */
-  dueAt = 0
+  #trouble: Trouble | null = null
 
   constructor (record: KafkaRecord, partition: OwnedPartition, sequence: number, attempts = 0) {
     this.attempts = attempts
@@ -76,4 +81,15 @@ export class Entry implements Schedulable {
     this.partition = partition
     this.sequence = sequence
   }
+
+  /** What only records have that do not end well at once: most never need it, and many wait. */
+  get trouble (): Trouble {
+    this.#trouble ??= new Trouble()
+    return this.#trouble
+  }
+
+  get failure (): Error | null { return this.#trouble === null ? null : this.#trouble.failure }
+  get diverted (): boolean { return this.#trouble !== null && this.#trouble.diverted }
+  get deferMs (): number | null { return this.#trouble === null ? null : this.#trouble.deferMs }
+  get ticket (): number { return this.#trouble === null ? 0 : this.#trouble.ticket }
 }

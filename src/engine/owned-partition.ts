@@ -98,8 +98,8 @@ export class OwnedPartition {
     if (leaderEpoch > this.#attemptsLeaderEpoch) this.#attemptsLeaderEpoch = leaderEpoch
   }
 
-  /** What to say with a commit of the window's commit offset: what is completed above it. */
-  get metadata (): string {
+  /** What to say with a commit of the window's commit offset: what is completed above it, and what else `progress.ts` has room for. */
+  metadata (maxBytes?: number): string {
     const { window } = this
     const base = window.commitOffset
     const own = Math.max(window.doneLeaderEpoch, this.attempts.size === 0 ? -1 : this.#attemptsLeaderEpoch)
@@ -113,7 +113,7 @@ export class OwnedPartition {
       // Whoever begins here is counted at once: it may be the first that ends here.
       starts: base === this.startsAt ? this.starts + Number(this.begunBy > 0) : 0,
       clean: this.draining && !this.busy
-    })
+    }, maxBytes)
   }
 
   /** What a predecessor completed above what has been read again: as long as that is so, it is handed on. */

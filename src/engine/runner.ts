@@ -209,7 +209,7 @@ export class Runner {
     for (let entry = this.#oldest; entry !== null; entry = entry.run!.after) {
       if (!wanted(entry)) continue
       if (entry.diverted) return null
-      entry.diverted = true
+      entry.trouble.diverted = true
       entry.run!.expiredAt ??= this.#clock.now()
       entry.run!.abort(new DivertedError())
       this.#diverted.add(entry)
@@ -219,7 +219,7 @@ export class Runner {
     if (waiting === undefined || waiting.failure !== null) return null
     this.#delayed.remove(wanted)
     this.#unwritten = this.#unwritten.filter(entry => entry !== waiting)
-    waiting.diverted = true
+    waiting.trouble.diverted = true
     this.#usedUp(waiting, new DivertedError())
     return waiting
   }
@@ -260,7 +260,7 @@ export class Runner {
     if (run.abandoned) {
       this.#abandoned--
       // Where its record is done for already, its key has waited for this moment.
-      if (entry.finished) this.#leaveLane(entry)
+      if (run.recordDone) this.#leaveLane(entry)
       this.pump()
       return
     }
@@ -305,8 +305,8 @@ export class Runner {
       this.#usedUp(entry, error)
     } else if (this.#options.deferAfterMs !== null && delayMs >= this.#options.deferAfterMs) {
       this.#observer.attemptFailed(entry.record, run.attempt, error, 'defer', delayMs)
-      entry.failure = error
-      entry.deferMs = delayMs
+      entry.trouble.failure = error
+      entry.trouble.deferMs = delayMs
       this.#sendOff(entry)
     } else {
       this.#observer.attemptFailed(entry.record, run.attempt, error, 'retry', delayMs)
@@ -317,8 +317,8 @@ export class Runner {
   /** Nothing more is tried with it here. */
   #usedUp (entry: Entry, error: Error): void {
     const { exhausted, deferAfterMs, retry } = this.#options
-    entry.failure = error
-    if (entry.diverted && deferAfterMs !== null && entry.attempts < retry.maxAttempts) entry.deferMs = deferAfterMs
+    entry.trouble.failure = error
+    if (entry.diverted && deferAfterMs !== null && entry.attempts < retry.maxAttempts) entry.trouble.deferMs = deferAfterMs
     const then = entry.deferMs === null ? exhausted : 'defer'
     this.#observer.attemptFailed(entry.record, entry.attempts, error, then, entry.deferMs)
     if (then === 'skip') this.#complete(entry, 'skipped')
@@ -340,10 +340,10 @@ export class Runner {
       this.deadLetterError = asError(error)
       // What the retry topic does not take waits in place after all, or is a dead letter where it may not wait.
       const waits = entry.deferMs !== null && !entry.diverted
-      const delayMs = waits ? entry.deferMs! : Math.min(SINK_RETRY_MAX_MS, SINK_RETRY_MS * 2 ** entry.refusals++)
+      const delayMs = waits ? entry.deferMs! : Math.min(SINK_RETRY_MAX_MS, SINK_RETRY_MS * 2 ** entry.trouble.refusals++)
       this.#observer.deadLetterRefused(entry.record, this.deadLetterError, delayMs)
-      if (waits) entry.failure = null
-      entry.deferMs = null
+      if (waits) entry.trouble.failure = null
+      entry.trouble.deferMs = null
       if (partition.owned && !partition.draining) this.#delayed.push(entry, delayMs)
       else this.#leaveLane(entry)
     }
@@ -365,7 +365,7 @@ export class Runner {
   /** Notes the attempts of a record that is not done, to be committed with the offsets. */
   #remember (entry: Entry): void {
     entry.partition.remember(entry.record, entry.attempts)
-    entry.ticket = this.#log.note()
+    entry.trouble.ticket = this.#log.note()
   }
 
   /**
@@ -383,7 +383,7 @@ export class Runner {
     if (!alone.announced) {
       alone.announced = true
       entry.partition.remember(entry.record, entry.attempts + 1)
-      entry.ticket = this.#log.note()
+      entry.trouble.ticket = this.#log.note()
     }
     if (entry.ticket > this.#log.settled) return false
     alone.started = true
@@ -436,8 +436,9 @@ export class Runner {
 
   /** Ends a record here. The lane of an abandoned run stays held until that run settles. */
   #leaveLane (entry: Entry): void {
-    entry.finished = true
-    const running = entry.run?.abandoned === true && !entry.run.settled
+    const { run } = entry
+    if (run !== null) run.recordDone = true
+    const running = run !== null && run.abandoned && !run.settled
     if (!running && entry.lane !== null) this.scheduler.release(entry)
   }
 

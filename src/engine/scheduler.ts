@@ -28,9 +28,9 @@ export class Lane {
   /** Linked into its partition's ring of lanes that may go. */
   queued = false
   held = false
-  readonly partition: PartitionLanes
+  partition: PartitionLanes
   /** `null`: the free lane. */
-  readonly key: string | null
+  key: string | null
 
   constructor (partition: PartitionLanes, key: string | null) {
     this.partition = partition
@@ -60,12 +60,16 @@ export class PartitionLanes {
   }
 }
 
+const SPARE_LANES_MAX = 1000
+
 /**
  * What may start next: round-robin over partitions, and over lanes within each, so that neither a hot partition nor a
  * hot key starves the others. Every operation is O(1) but `drop`, which visits the partition's lanes. The lists are
  * linked through the records and lanes themselves: waiting costs no allocation beyond a lane for a new key.
  */
 export class Scheduler {
+  // Lanes that are not in use. With many keys one is needed, and let go, for almost every record.
+  readonly #spare: Lane[] = []
   readonly #order: Order
   readonly #partitions = new Map<string, PartitionLanes>()
   #first: PartitionLanes | null = null
@@ -144,8 +148,12 @@ export class Scheduler {
     item.lane = null
     if (lane.key === null) return
     lane.held = false
-    if (lane.first === null) lane.partition.exclusive.delete(lane.key)
-    else this.#offer(lane)
+    if (lane.first === null) {
+      lane.partition.exclusive.delete(lane.key)
+      if (this.#spare.length < SPARE_LANES_MAX) this.#spare.push(lane)
+    } else {
+      this.#offer(lane)
+    }
   }
 
   /** Forgets the waiting records of a partition; lanes that are held stay until they are released. */
@@ -186,7 +194,15 @@ export class Scheduler {
     // latin1 maps bytes to characters one to one, so that keys that are not UTF-8 stay distinct.
     const key = this.#order === 'key' ? record.key!.toString('latin1') : ''
     let lane = lanes.exclusive.get(key)
-    if (lane === undefined) lanes.exclusive.set(key, lane = new Lane(lanes, key))
+    if (lane === undefined) lanes.exclusive.set(key, lane = this.#newLane(lanes, key))
+    return lane
+  }
+
+  #newLane (partition: PartitionLanes, key: string): Lane {
+    const lane = this.#spare.pop()
+    if (lane === undefined) return new Lane(partition, key)
+    lane.partition = partition
+    lane.key = key
     return lane
   }
 

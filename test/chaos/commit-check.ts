@@ -17,8 +17,9 @@ export interface CommitCheckOptions {
  *
  * Nobody can help this one: 1. A commit is sent, and its coordinator falls silent or is about to be another broker. 2. The client
  * gives it up, and commits more. 3. The brokers are well again, and take the first one after the second. So a commit that goes back
- * is excused where brokers were disturbed and the very same, offset and metadata, had been taken before: it is late. What
- * was lost with that must be committed again: at the end of a round there may be no lag.
+ * is excused where brokers were disturbed and the very same, offset and metadata, had been taken before: it is late. Whoever owns
+ * the partition next begins there, and handles again what was completed meanwhile. What was lost with that must be
+ * committed again: at the end of a round there may be no lag.
  */
 export class CommitCheck {
   /** Offsets and metadata that were looked at. A check that saw none has shown nothing. */
@@ -28,6 +29,8 @@ export class CommitCheck {
   readonly #options: CommitCheckOptions
   readonly #taken = new Set<string>()
   readonly #reached = new Map<number, number>()
+  /** Where a late commit has taken a partition back to, until it is where it was. */
+  readonly #backTo = new Map<number, number>()
   /** Above the commit offset, what was found to be well already. */
   readonly #seen = new Map<number, Set<number>>()
   #later: { id: string, commit: LoggedCommit }[] = []
@@ -44,9 +47,14 @@ export class CommitCheck {
     this.#seen.set(partition, seen)
     const exactly = `${partition} ${offset} ${metadata}`
     if (offset < reached) {
-      if (this.#taken.has(exactly) && this.#options.disturbed(commit.at)) this.late++
-      else this.#options.violation(`${topic}/${partition}: the commit went back from ${reached} to ${offset} at ${time(commit.at)}`)
+      if (this.#taken.has(exactly) && this.#options.disturbed(commit.at)) {
+        this.late++
+        this.#backTo.set(partition, Math.min(offset, this.#backTo.get(partition) ?? Infinity))
+      } else if (offset < (this.#backTo.get(partition) ?? Infinity)) {
+        this.#options.violation(`${topic}/${partition}: the commit went back from ${reached} to ${offset} at ${time(commit.at)}`)
+      }
     }
+    if (offset >= reached) this.#backTo.delete(partition)
     this.#taken.add(exactly)
     for (let at = reached; at < offset; at++) {
       if (!seen.delete(at)) this.#mustBeCompleted(`${topic}/${partition}/${at}`, commit, evidence)

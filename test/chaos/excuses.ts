@@ -48,7 +48,9 @@ export class Excuses {
     const life = this.#lives.get(end.pid)
     if (life !== undefined && life.killedAt !== null && again.at >= life.killedAt) return 'killed'
     if (this.superseded(end, Math.max(end.at, again.at)) || this.superseded(again, again.at)) return 'fenced'
-    const held = this.#ownership.at(end.pid, end.partition, end.at)
+    // What began before it was cut off may end after, when the partition is its own again: then the new copy has waited for it.
+    const beganAt = this.#beganAt.get(attemptOf(end))?.findLast(at => at <= end.at && at !== again.at) ?? end.at
+    const held = this.#ownership.at(end.pid, end.partition, beganAt)
     // Cut off before it could commit; whoever got the partition next begins where the last commit was, and may be itself.
     if (held?.how === 'lost' && held.until! <= again.at && this.#faults.fencing(end.pid, held.until!) !== undefined) return 'fenced'
     const leftAt = held?.until ?? life?.stoppedAt ?? life?.exitedAt ?? null

@@ -63,7 +63,7 @@ t.test('a failed commit is due again after a wait, with no further record; as lo
   t.match(again, { offsets: [{ offset: 1 }] })
   committer.succeeded(again!, 11_000)
   t.equal(owned.committedOffset, 1)
-  t.notOk(committer.due(1e9))
+  t.notOk(committer.due(12_000))
 })
 
 t.test('one at a time: nothing is due while one waits for its acknowledgement', async t => {
@@ -138,4 +138,44 @@ t.test('who waits for something to be written down waits for 5 s, and not for a 
   t.notOk(committer.giveUpWriting(20_000))
   committer.begin([partition(5, 2)], 20_000)
   t.ok(committer.note() > committer.settled, 'from then on it is waited for again')
+})
+
+t.test('what was acknowledged after a failure is committed once more: the failed one may be taken after it', async t => {
+  const committer = new Committer({ maxRecords: 1, intervalMs: 1 }, 0)
+  const owned = partition(5, 1)
+  committer.completed()
+  t.match(committer.begin([owned], 100), { offsets: [{ offset: 1 }] })
+  committer.failed(5000)
+  committer.succeeded(committer.begin([owned], 6000)!, 6000)
+  t.notOk(committer.due(7999))
+  t.ok(committer.due(8000))
+  const repeated = committer.begin([owned], 8000)
+  t.match(repeated, { offsets: [{ offset: 1 }] })
+  committer.succeeded(repeated!, 8000)
+  t.notOk(committer.due(1e9), 'and that is all')
+})
+
+t.test('a commit stays below what a broker takes: so many partitions, and so much metadata in all; the rest comes next', async t => {
+  const committer = new Committer({ maxRecords: 1, intervalMs: 1 }, 0)
+  const many = Array.from({ length: 2500 }, (_, number) => {
+    const owned = new OwnedPartition({ topic: 't', partition: number, offset: 0, metadata: '' }, 1, { maxRecords: 1000, maxBytes: 1_000_000 })
+    // Every other one is done: the costliest there is.
+    for (let offset = 0; offset < 1000; offset++) {
+      const sequence = owned.window.admit(offset, 0)
+      if (offset % 2 === 0 || offset % 7 === 3) owned.window.complete(sequence)
+    }
+    return owned
+  })
+  const seen = new Set<number>()
+  let commits = 0
+  for (let commit = committer.begin(many, 0); commit !== null; commit = committer.begin(many, 0)) {
+    t.ok(commit.offsets.length <= 1000)
+    const bytes = commit.offsets.reduce((sum, { topic, metadata }) => sum + topic.length + metadata.length + 150, 0)
+    t.ok(bytes < 1_000_000, `${bytes} bytes`)
+    for (const { partition } of commit.offsets) seen.add(partition)
+    committer.succeeded(commit, 0)
+    if (++commits > 10) break
+  }
+  t.equal(seen.size, 2500)
+  t.equal(commits, 3)
 })
