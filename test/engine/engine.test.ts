@@ -706,3 +706,61 @@ t.test('a problem that needs an operator stands until something is assigned; a d
     await stop(h)
   }
 })
+
+t.test('null keys, and the same key on two topics: none is lost, none waits for another, and the same key of a partition runs in order', async t => {
+  const running = new Set<string>()
+  const together: string[] = []
+  const h = harness(async (record, attempt, clock) => {
+    const lane = `${record.topic} ${record.key?.toString() ?? `none ${record.offset}`}`
+    if (running.has(lane)) together.push(lane)
+    running.add(lane)
+    await clock.sleep(50)
+    running.delete(lane)
+  }, { maxInFlight: 8 })
+  const u0 = { topic: 'u', partition: 0 }
+  for (const at of [P0, u0]) {
+    h.source.append([null, 'a', null, '', 'a', null, '', 'a'].map((text, offset) => record({ ...at, offset, key: text === null ? null : Buffer.from(text) })))
+  }
+  h.source.event('assigned', [P0, u0])
+  await h.clock.until(() => h.completed.length === 16, 'all')
+  t.same(together, [])
+  t.equal(h.peak, 8)
+  for (const topic of ['t', 'u']) {
+    t.same(h.started.filter(at => [1, 4, 7].some(offset => at === `${topic}/0/${offset}`)).map(at => at.at(-1)), ['1', '4', '7'])
+  }
+  await stop(h)
+})
+
+t.test('an eager rebalance takes everything back and gives it again: what was read ahead comes again, once, and no commit goes back', async t => {
+  const g = gate()
+  const h = harness((record, attempt, clock) => record.offset === 3 ? g.handler(record, attempt, clock) : undefined,
+    { order: 'unordered', commitIntervalMs: 50 })
+  h.source.append(records(20))
+  h.source.append(records(20, P1))
+  h.source.event('assigned', [P0, P1])
+  await h.clock.until(() => h.completed.length === 38, 'all but two')
+  h.source.event('revoked', [P0, P1])
+  h.source.event('assigned', [P0, P1])
+  await h.clock.advance(500)
+  g.pass(3)
+  await h.clock.advance(8_000)
+  if (g.running().length > 0) g.pass(3)
+  await h.clock.until(() => h.source.committedOffsets.get('t/0') === 20 && h.source.committedOffsets.get('t/1') === 20, 'all')
+  for (const partition of [0, 1]) {
+    const offsets = h.source.commits.flat().filter(one => one.partition === partition).map(({ offset }) => offset)
+    t.same(offsets, [...offsets].sort((a, b) => a - b), 'commits only go on')
+  }
+  t.equal(h.completed.length, new Set(h.completed).size, 'what was completed before is not handled again')
+  await stop(h)
+})
+
+t.test('no commit names a missing offset or one beyond the end of the log: of a partition without either nothing is said', async t => {
+  const h = harness(() => {}, { commitIntervalMs: 50 })
+  h.source.append(records(5))
+  h.source.event('assigned', [P0, P1])
+  await h.clock.until(() => h.source.committedOffsets.get('t/0') === 5, 'the one')
+  await h.clock.advance(5_000)
+  await stop(h)
+  t.notOk(h.source.commits.flat().some(({ partition, offset }) => partition === 1 || offset > 5 || !Number.isSafeInteger(offset)))
+  t.equal(h.told.get('commit failed'), undefined, 'the source refuses what is no offset')
+})
