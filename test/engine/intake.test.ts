@@ -195,6 +195,7 @@ for (const [what, act] of [
     await h.clock.until(() => h.completed.length === 10, 'some')
     await h.clock.advance(500)
     at = 10
+    h.source.pollsEndLate = true
     let failed: unknown
     h.run.catch(error => { failed = error })
     h.source.append(distinct(150, 10))

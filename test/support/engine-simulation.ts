@@ -397,7 +397,7 @@ export class Simulation {
     const last = this.#attempts.get(at) ?? 0
     const counted = !this.#everFaulty && options.breaker.failureShare === 0 && !this.stale.has(id)
     this.check(!counted || attempt >= last, `${at}: attempt ${attempt} after ${last}`)
-    this.#attempts.set(at, attempt)
+    if (!this.stale.has(id)) this.#attempts.set(at, attempt)
     this.check(this.#running - state.abandoned <= this.#limitPeak, `${this.#running} handlers run, ${state.abandoned} of them abandoned`)
     this.check(state.abandoned <= options.maxAbandoned, `${state.abandoned} abandoned`)
     this.#checkWindows()
@@ -697,6 +697,7 @@ export class Simulation {
     const since = [...this.broker.done.get(id)!].filter(offset => !seek.below.has(offset))
     this.broker.done.set(id, new Set([...seek.before, ...since]))
     this.#uncommittedSeeks.delete(id)
+    this.forget(id)
   }
 
   seekIsCommitted (id: string): void {

@@ -41,6 +41,7 @@ export class FakeSource implements Source {
   topicIdsFail = 0
   /** Set: answers about ids do not come until this has been resolved. */
   topicIdsHeld: Promise<void> | null = null
+  pollsEndLate = false
   seekFails: Error | null = null
   offsetsAtFails: Error | null = null
   readonly seeks: PartitionOffset[] = []
@@ -129,6 +130,8 @@ export class FakeSource implements Source {
           }
         })
         this.#wakePoll = null
+        // The client's own thread takes its time to come back.
+        if (this.pollsEndLate) await new Promise(resolve => { setImmediate(resolve) })
         batch = this.#fetch(max)
       }
       this.#news = false
