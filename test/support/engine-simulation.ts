@@ -623,7 +623,7 @@ export class Simulation {
   async #step (step: Step): Promise<void> {
     const member = this.#member
     this.#faulty ||= ['commits fail', 'acknowledgements late', 'poll fails', 'lost'].includes(step.what)
-    this.#everFaulty ||= ['commits fail', 'acknowledgements late', 'poll fails', 'redeliver'].includes(step.what)
+    this.#everFaulty ||= ['commits fail', 'acknowledgements late', 'poll fails', 'lost', 'redeliver'].includes(step.what)
     switch (step.what) {
       case 'append': this.#append(step); break
       case 'advance': break
