@@ -788,8 +788,8 @@ export class Simulation {
     for (const id of this.broker.ids) {
       this.check(this.broker.firstUncompleted(id) === this.broker.ends.get(id), `${id}/${this.broker.firstUncompleted(id)} was never completed`)
     }
-    // Time for a commit that failed, and has only metadata to say.
-    await this.#advance(2_000)
+    // Time for commits that fail, and have only metadata to say: with no room a second passes until one is acknowledged.
+    await this.#advance(5_000)
     const { inFlight, waiting, retrying, deadLettering, abandoned, blocked, partitions, problems } = this.engine.state
     const left = { inFlight, waiting, retrying, deadLettering, abandoned, blocked, problems: problems.length }
     this.check(Object.values(left).every(count => count === 0), `at rest: ${JSON.stringify({ ...left, problems })}`)
