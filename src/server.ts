@@ -1,6 +1,7 @@
 import { constants } from 'node:os'
 import { buildApp } from './app.js'
 import { ConfigError, loadConfig, type Config } from './config.js'
+import { isDisconnecting } from './kafka/disconnecting.js'
 import type { FastifyInstance } from 'fastify'
 
 /** How much longer than configured a close may take before the process ends without it. */
@@ -45,7 +46,7 @@ greet()
 function close (signal: NodeJS.Signals): void {
   if (closing) {
     app.log.warn({ signal }, 'second signal: ending at once, what is not committed is delivered again')
-    process.exit(128 + constants.signals[signal])
+    leave(128 + constants.signals[signal])
   }
   end(signal, 0)
 }
@@ -58,16 +59,25 @@ function end (reason: string, exitCode: number): void {
   app.log.info({ reason }, 'closing: no new requests, the consumer drains')
   setTimeout(() => {
     app.log.error({ limitMs: config.shutdownTimeoutMs }, 'not closed in time: ending all the same, what is not committed is delivered again')
-    process.exit(1)
+    leave(1)
   }, config.shutdownTimeoutMs + CLOSE_SLACK_MS).unref()
   app.close().then(() => {
     app.log.info('closed')
     process.exitCode = endCode
-    setTimeout(() => process.exit(endCode), LINGER_MS).unref()
+    setTimeout(() => leave(endCode), LINGER_MS).unref()
   }, err => {
     app.log.error({ err }, 'closing failed')
-    process.exit(1)
+    leave(1)
   })
+}
+
+function leave (exitCode: number): void {
+  // exit() would wait for it, for ever if need be.
+  if (isDisconnecting()) {
+    app.log.error('a client of Kafka does not end: the process kills itself')
+    process.kill(process.pid, 'SIGKILL')
+  }
+  process.exit(exitCode)
 }
 
 /** `npm start` is a person who wants to know where to go; otherwise the log has it in fields. */

@@ -10,6 +10,7 @@ import {
 import type { ConnectedSource } from '../group-member.js'
 import type { KafkaRecord, RecordHeader } from '../record.js'
 import { KafkaAdmin } from './admin.js'
+import { disconnectWithin } from './disconnecting.js'
 import { isFailure, scrubber, withAdvice, withoutThread } from './connection-reason.js'
 import { Subscription, type ExcludedTopics, type Resolution } from './subscription.js'
 
@@ -48,6 +49,8 @@ const CONNECT_TIMEOUT_MS = 10_000
 const COMMITTED_TIMEOUT_MS = 5_000
 const SEEK_TIMEOUT_MS = 5_000
 const SEEK_AGAIN_MS = 20
+/** What the group wants arrives beside the poll that brings it, and may be a moment later. */
+const QUIET_POLLS = 2
 const DISCONNECT_TIMEOUT_MS = 10_000
 const METADATA_TIMEOUT_MS = 5_000
 /** How soon a topic that was created, or grew, is noticed. */
@@ -103,6 +106,8 @@ class KafkaSource implements ConnectedSource {
   #ends: PartitionEnd[] = []
   #leaving = false
   #closing = false
+  // Polls since it began to leave, or since the group last wanted something.
+  #quietPolls = 0
   #fatalReason: string | null = null
   #fatalReasonCame: () => void = () => {}
   #admin: KafkaAdmin | null = null
@@ -173,6 +178,7 @@ class KafkaSource implements ConnectedSource {
     return new Promise((resolve, reject) => {
       this.#consumer.setDefaultConsumeTimeout(timeoutMs)
       this.#consumer.consume(max, (error, messages) => {
+        if (this.#leaving) this.#quietPolls++
         const ends = this.#ends
         if (ends.length > 0) this.#ends = []
         if (error) return reject(error)
@@ -226,6 +232,7 @@ class KafkaSource implements ConnectedSource {
     if (this.#consumer.rebalanceProtocol() === 'COOPERATIVE') this.#consumer.incrementalAssign(list)
     else this.#consumer.assign(list)
     this.#unanswered = null
+    this.#quietPolls = 0
     if (this.#policy === 'error') this.#findStanding(list.map(one => ({ offset: -1, ...one })))
   }
 
@@ -237,6 +244,7 @@ class KafkaSource implements ConnectedSource {
     if (this.#consumer.rebalanceProtocol() === 'COOPERATIVE') this.#consumer.incrementalUnassign(list)
     else this.#consumer.unassign()
     this.#unanswered = null
+    this.#quietPolls = 0
   }
 
   pause (partitions: readonly TopicPartition[]): void {
@@ -293,7 +301,11 @@ class KafkaSource implements ConnectedSource {
   }
 
   get left (): boolean {
-    return this.#leaving && (this.#keepsPartitions || (this.#owned.size === 0 && this.#events.length === 0))
+    if (!this.#leaving) return false
+    if (this.#keepsPartitions) return true
+    // An assignment may lie in the client's queue from before it left. A poll hands it out, to be given back; once the client is
+    // being disconnected that may be too late.
+    return this.#owned.size === 0 && this.#events.length === 0 && this.#unanswered === null && this.#quietPolls >= QUIET_POLLS
   }
 
   ends (partitions: readonly TopicPartition[]): Promise<PartitionEnd[]> {
@@ -315,14 +327,8 @@ class KafkaSource implements ConnectedSource {
     // acknowledgement before it disconnects, in a thread of libuv's pool, and exit() would wait for that thread: nothing
     // short of SIGKILL would end the process. What is left connected ends with the process instead.
     if (this.#leaving && this.#acknowledgements.length > 0) return
-    await new Promise<void>(resolve => {
-      // Where a callback of the group was never answered the client waits for ever.
-      const timer = setTimeout(resolve, DISCONNECT_TIMEOUT_MS)
-      this.#consumer.disconnect(() => {
-        clearTimeout(timer)
-        resolve()
-      })
-    })
+    // Where a callback of the group was never answered the client waits for ever: from here on it takes no answers.
+    await disconnectWithin(DISCONNECT_TIMEOUT_MS, done => this.#consumer.disconnect(done))
   }
 
   /**
@@ -386,6 +392,7 @@ class KafkaSource implements ConnectedSource {
 
   #rebalance (error: LibrdKafkaError | undefined, partitions: readonly TopicPartition[]): void {
     const event = this.#eventOf(error, partitions.map(({ topic, partition }) => ({ topic, partition })))
+    this.#quietPolls = 0
     if (this.#closing) this.#giveUp(event)
     else this.#events.push(event)
   }
