@@ -91,10 +91,15 @@ class Broker {
     }
   }
 
+  /** Whether the last commit, if there was any, speaks of the topic as it is now. */
+  isToldOf (id: string): boolean {
+    const toldOf = topicIdIn(this.metadata.get(id) ?? '')
+    return toldOf === '' || toldOf === this.topicId
+  }
+
   /** Where whoever is assigned a partition has to begin, −1 where the group has no offset. */
   beginOf (id: string): number {
-    const toldOf = topicIdIn(this.metadata.get(id) ?? '')
-    if (toldOf === '' || toldOf === this.topicId) return this.committed.get(id) ?? -1
+    if (this.isToldOf(id)) return this.committed.get(id) ?? -1
     return this.records.get(id)![0]?.offset ?? this.ends.get(id)!
   }
 
@@ -777,7 +782,9 @@ export class Simulation {
 
   async #untilAllIsCommitted (): Promise<void> {
     const limit = this.clock.now() + QUIET_LIMIT_MS
-    const behind = () => this.broker.ids.filter(id => (this.broker.committed.get(id) ?? 0) !== this.broker.ends.get(id))
+    // What is committed of a topic that is no more does not count.
+    const { broker } = this
+    const behind = () => broker.ids.filter(id => !broker.isToldOf(id) || Math.max(0, broker.beginOf(id)) !== broker.ends.get(id))
     while (behind().length > 0) {
       if (this.clock.now() > limit) {
         const where = behind().map(id => `${id} at ${this.broker.committed.get(id)} of ${this.broker.ends.get(id)}`)
