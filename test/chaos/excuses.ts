@@ -74,7 +74,10 @@ export class Excuses {
     // Given up in good order, but cut off in the middle of the drain.
     const to = how === 'lost' ? until : drainedAt ?? exitedAt
     if (to === null || (how === 'revoked' && to - until! > DRAIN_MAX_MS)) return undefined
-    const fault = how === 'revoked' ? this.#faults.fencingWithin(pid, until!, to) : this.#faults.fencing(pid, to)
+    // Or stopped before it could be told: what it gives up then is not its own any more.
+    const fault = how === 'revoked'
+      ? this.#faults.fencingWithin(pid, until!, to) ?? this.#faults.fencing(pid, until!)
+      : this.#faults.fencing(pid, to)
     return fault && { from: fault.from, to }
   }
 }
