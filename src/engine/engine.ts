@@ -376,14 +376,17 @@ export class Engine {
     this.#source.unassign(partitions)
   }
 
-  /** Lets what is in flight of these partitions end. The others go on. */
-  async #drain (partitions: OwnedPartition[], deadline: number): Promise<void> {
-    const startedAt = this.#clock.now()
+  /** Nothing of these partitions is admitted or started any more. Answers those of which that is news. */
+  #stopStarting (partitions: OwnedPartition[]): OwnedPartition[] {
     const fresh = partitions.filter(owned => !owned.draining)
-    for (const owned of fresh) {
-      owned.draining = true
-      this.#runner.drop(owned)
-    }
+    for (const owned of fresh) owned.draining = true
+    this.#runner.drop(fresh)
+    return fresh
+  }
+
+  /** Lets what is in flight of these partitions end. The others go on. */
+  async #drain (partitions: OwnedPartition[], deadline: number, fresh = this.#stopStarting(partitions)): Promise<void> {
+    const startedAt = this.#clock.now()
     const busy = () => partitions.some(owned => owned.busy)
     while (busy() && this.#clock.now() < Math.min(deadline, this.#stopDeadline)) await this.#serve()
     if (busy()) {
@@ -406,10 +409,12 @@ export class Engine {
   /** The end of the process, or of this consumer. */
   async #finish (): Promise<void> {
     this.#phase = 'draining'
-    await this.#intake.settle()
     const all = [...this.#assignment]
+    // First of all: the poll that is still under way may bring records, and acknowledgements that others wait for.
+    const fresh = this.#stopStarting(all)
+    await this.#intake.settle()
     this.#intake.pause(all.filter(owned => !owned.paused))
-    await this.#drain(all, this.#stopDeadline)
+    await this.#drain(all, this.#stopDeadline, fresh)
     await this.#lastCommit(all)
     this.#source.leave()
     const leftBy = this.#clock.now() + LEAVE_MS

@@ -156,7 +156,7 @@ export class Intake {
   /** Ends an epoch: what has not started is forgotten, what is in flight can change nothing any more. */
   endEpoch (owned: OwnedPartition, reason: Error): void {
     this.assignment.disown(owned)
-    this.#runner.drop(owned)
+    this.#runner.drop([owned])
     this.#runner.abort(owned, reason)
   }
 

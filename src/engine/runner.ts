@@ -176,8 +176,14 @@ export class Runner {
     this.pump()
   }
 
-  /** Forgets what has not started of a partition: the next owner gets it. What is in flight goes on. */
-  drop (partition: OwnedPartition): void {
+  /** Forgets what has not started of these partitions: the next owner gets it. What is in flight goes on. */
+  drop (partitions: readonly OwnedPartition[]): void {
+    for (const partition of partitions) this.#dropOne(partition)
+    // Not in between: of those that come next in the list nothing is to be started either.
+    this.pump()
+  }
+
+  #dropOne (partition: OwnedPartition): void {
     this.scheduler.drop(partition.topic, partition.partition)
     const ofIt = (entry: Entry) => entry.partition === partition
     const dropped = [...this.#delayed.remove(ofIt), ...this.#unwritten.filter(ofIt), ...[...this.#blocked].filter(ofIt)]
@@ -190,7 +196,6 @@ export class Runner {
       this.#blocked.delete(entry)
       this.#leaveLane(entry)
     }
-    this.pump()
   }
 
   /** Aborts the signals of a partition's handlers. */

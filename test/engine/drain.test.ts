@@ -1,5 +1,5 @@
 import t from 'tap'
-import { harness, stop } from '../support/engine-harness.js'
+import { harness, stop, type Harness } from '../support/engine-harness.js'
 import { record } from '../support/fake-source.js'
 
 // What a drain must not be led astray by. The rest of draining is in engine.test.ts.
@@ -135,4 +135,22 @@ t.test('while the process drains, a partition that the group takes back is given
   await h.clock.advance(5_000)
   await stopped
   t.equal(h.source.committedOffsets.get('t/0'), 1)
+})
+
+t.test('nothing starts once a stop has begun, though a poll is under way that brings records, and the word that others wait for', async t => {
+  let stopping: Promise<void> | null = null
+  const after: string[] = []
+  const h: Harness = harness(({ offset }) => {
+    if (h.engine.state.phase === 'draining') after.push(`started ${offset}`)
+    // The handlers of a batch start right after the next poll was begun.
+    if (offset === 20) stopping = h.engine.stop(1_000)
+  }, { windowMaxRecords: 800, maxInFlight: 1, order: 'unordered' })
+  h.source.append(records(20))
+  h.source.event('assigned', [P0])
+  await h.clock.until(() => h.completed.length === 20, 'some')
+  h.source.append(records(300, 20))
+  await h.clock.until(() => stopping !== null, 'the stop')
+  h.source.append(records(100, 320))
+  await h.clock.until(() => h.engine.state.phase === 'stopped', 'the end')
+  t.same(after, [])
 })

@@ -202,8 +202,12 @@ for (const [what, act] of [
     for (let n = 0; n < 100; n++) await h.clock.advance(20)
     t.equal(failed, undefined)
     t.equal(h.told.get('poll failed'), undefined)
-    if (what === 'a stop') t.equal(h.engine.state.phase, 'stopped')
-    else await stop(h)
+    if (what === 'a stop') {
+      t.equal(h.engine.state.phase, 'stopped')
+      t.ok(committedOf(h).offset >= 11, 'what had started is committed')
+      return
+    }
+    await stop(h)
     t.equal(committedOf(h).offset, 160)
   })
 }

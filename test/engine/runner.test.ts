@@ -221,7 +221,7 @@ t.test('a dead letter that is acknowledged after its partition was lost complete
   t.equal(runner.deadLettering, 1)
   t.ok(partition.busy, 'a drain waits for it')
   partition.owned = false
-  runner.drop(partition)
+  runner.drop([partition])
   const next = new OwnedPartition({ topic: 't', partition: 0, offset: 0, metadata: '' }, 2, { maxRecords: 10, maxBytes: 1000 })
   add('k', next)
   runner.pump()
@@ -266,7 +266,7 @@ t.test('a dead letter that is refused while its partition drains is left to the 
   runner.pump()
   await settle()
   partition.draining = true
-  runner.drop(partition)
+  runner.drop([partition])
   refuse(new Error('away'))
   await clock.advance(60_000)
   t.equal(runner.retrying, 0)
@@ -283,7 +283,7 @@ t.test('what is blocked, waits for a retry or has not started is forgotten with 
   runner.pump()
   t.same([runner.blocked, runner.retrying, runner.scheduler.waiting], [1, 1, 2])
   partition.draining = true
-  runner.drop(partition)
+  runner.drop([partition])
   t.same([runner.blocked, runner.retrying, runner.scheduler.waiting, runner.scheduler.lanes], [0, 0, 0, 0])
   await clock.advance(10_000)
   t.equal(runner.inFlight, 0)
