@@ -202,7 +202,7 @@ t.test('the drain does not wait for a request that takes long', async t => {
   const { port } = app.server.address() as AddressInfo
   source.append([record({ offset: 0 })])
   source.event('assigned', [{ topic: 't', partition: 0 }])
-  await until(() => app.consumer!.state.partitions.length === 1, 'the assignment')
+  await until(() => app.consumer!.state.partitions[0]?.commitOffset === 1, 'the record to be handled')
   const response = post(port, '/topics/a/records', '{"value":1}')
   await until(() => reached, 'the request to reach the producer')
   const closing = app.close()

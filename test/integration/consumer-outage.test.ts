@@ -9,7 +9,11 @@ t.jobs = 2
 
 t.test('an outage of what the handler needs flushes nothing into the dead letters: it pauses, probes, goes on', { skip: noKafka }, async t => {
   const { kafka, gateway, ledger, topic, group } = await obedient(t, {
-    KAFKA_RETRY_MAX_ATTEMPTS: 3, KAFKA_RETRY_BACKOFF_MS: 200, KAFKA_BREAKER_RECORDS: 10, KAFKA_BREAKER_PROBE_MS: 100, KAFKA_MAX_PROC_COUNT: 10
+    KAFKA_RETRY_MAX_ATTEMPTS: 3,
+    KAFKA_RETRY_BACKOFF_MS: 200,
+    KAFKA_BREAKER_RECORDS: 10,
+    KAFKA_BREAKER_PROBE_MS: 100,
+    KAFKA_MAX_PROC_COUNT: 10
   }, { partitions: 2 })
   const file = path.join(t.testdir(), 'is-back')
   await kafka.produce(topic, Array.from({ length: 300 }, (_, i) => order(`key-${i}`, 'need', { file })))
