@@ -94,7 +94,7 @@ for (const { first, second, code } of [
     t.strictSame(await gateway.exited, { code, signal: null })
     t.ok(performance.now() - startedAt < 2000)
     t.equal(ledger.handled.size, 0)
-    t.equal(await kafka.committedOffset(group, topic), null)
+    t.equal(await kafka.committedOffset(group, topic), 0, 'where it began')
   })
 }
 
