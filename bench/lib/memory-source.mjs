@@ -51,6 +51,10 @@ export class MemorySource {
     return new Promise(resolve => this.#commits.push(resolve))
   }
 
+  async offsetsAt (position, partitions) {
+    return partitions.map(({ topic, partition }) => ({ topic, partition, offset: 0 }))
+  }
+
   async topicIds (topics) {
     return new Map(topics.map(topic => [topic, 'AAAAAAAAAAAAAAAAAAAAAQ']))
   }
