@@ -6,6 +6,7 @@ import { Controlled, type ConsumerControls } from '../src/consumer-controls.js'
 import { createObserver } from '../src/consumer-observer.js'
 import { deadLetterRecord } from '../src/engine/dead-letter.js'
 import { Engine } from '../src/engine/engine.js'
+import { ASKED_DELAY_MAX_MS } from '../src/engine/retry.js'
 import type { Handler, Sink } from '../src/engine/types.js'
 import { GroupMember, type ConnectedSource, type GroupMemberState } from '../src/group-member.js'
 import { createHandler } from '../src/handlers/index.js'
@@ -53,9 +54,6 @@ export interface ConsumerPluginOptions {
   readonly connect?: () => Promise<ConnectedSource>
 }
 
-/** A handler may ask for a day; nothing of the retry topic waits longer, whatever its headers say. */
-const RETRY_WAIT_MAX_MS = 24 * 60 * 60 * 1000
-
 /** How often it is looked whether the consumer does its work. */
 const WATCH_EVERY_MS = 5_000
 
@@ -90,7 +88,7 @@ export default fp<ConsumerPluginOptions>(async (app, options) => {
     clock: systemClock,
     observer,
     ...(retryTopic !== null && {
-      deferralOf: (record: KafkaRecord) => record.topic === retryTopic.name ? deferralOf(record, Date.now(), RETRY_WAIT_MAX_MS) : null
+      deferralOf: (record: KafkaRecord) => record.topic === retryTopic.name ? deferralOf(record, Date.now(), ASKED_DELAY_MAX_MS) : null
     })
   }
   const topics = retryTopic === null ? config.topics : [...config.topics, retryTopic.name]
@@ -125,7 +123,7 @@ export default fp<ConsumerPluginOptions>(async (app, options) => {
       const joining = phase === 'running' || problems.length > 0 ? [] : [`the consumer is ${phase}`]
       return [...problems, ...joining, ...await missingDeadLetterTopics()]
     },
-    get stalls () { return closing ? [] : watchdog.stalls },
+    get stalls () { return stallsNow() },
     deadLetterTopicOf,
     controls
   })
@@ -133,8 +131,8 @@ export default fp<ConsumerPluginOptions>(async (app, options) => {
   app.metrics.onScrape(() => {
     observer.flush()
     setGauges(app.metrics.consumer, member.state)
-    const stalls = new Set(closing ? [] : watchdog.stalls.map(({ kind }) => kind))
-    for (const reason of STALLS) app.metrics.consumer.stalled.set({ reason }, stalls.has(reason) ? 1 : 0)
+    const kinds = new Set(stallsNow().map(({ kind }) => kind))
+    for (const reason of STALLS) app.metrics.consumer.stalled.set({ reason }, kinds.has(reason) ? 1 : 0)
     app.metrics.consumer.inFlightLimit.set(controls.limit)
   })
 
@@ -148,15 +146,15 @@ export default fp<ConsumerPluginOptions>(async (app, options) => {
       if (!before.has(kind)) log.error({ kind, reason }, 'the consumer has stalled')
     }
   }
-  let closing = false
   app.addHook('onReady', async () => {
     member.start()
     watching = setInterval(watch, Math.min(WATCH_EVERY_MS, config.stallTimeoutMs))
   })
   let stopped: Promise<void> | undefined
+  // What is being closed stands still on purpose.
+  const stallsNow = () => stopped === undefined ? watchdog.stalls : []
   const stop = () => {
     if (stopped !== undefined) return stopped
-    closing = true
     clearInterval(watching)
     log.info('draining the consumer')
     stopped = member.stop(options.closeTimeoutMs).then(() => log.info('the consumer has left its group'))

@@ -2,6 +2,7 @@ import { PartitionGivenUpError } from './attempt-errors.js'
 import type { Committer } from './committer.js'
 import type { Intake } from './intake.js'
 import type { OwnedPartition } from './owned-partition.js'
+import { byPartition, partitionId } from './partition-id.js'
 import type { Runner } from './runner.js'
 import { selects, type Selection, type Suspensions } from './suspensions.js'
 import { PollError, type Observer, type PartitionOffset, type Position, type Source, type TopicPartition } from './types.js'
@@ -114,8 +115,11 @@ export class Controls {
   async #positionsOf (owned: readonly OwnedPartition[], position: Position): Promise<PartitionOffset[]> {
     try {
       const positions = await this.#source.offsetsAt(position, owned)
-      const sorted = owned.map(one => positions.find(({ topic, partition }) => topic === one.topic && partition === one.partition))
-        .filter(found => found !== undefined && Number.isSafeInteger(found.offset) && found.offset >= 0) as PartitionOffset[]
+      const offsets = byPartition(positions)
+      const sorted = owned.flatMap(({ topic, partition }): PartitionOffset[] => {
+        const offset = offsets.get(partitionId(topic, partition))
+        return offset !== undefined && Number.isSafeInteger(offset) && offset >= 0 ? [{ topic, partition, offset }] : []
+      })
       // Before anything is changed: a seek of some of them would be none that was asked for.
       if (sorted.length < owned.length && typeof position !== 'number') throw new Error('the offsets of some partitions cannot be read')
       if (typeof position === 'number') await this.#checkBounds(owned, position)
@@ -128,8 +132,9 @@ export class Controls {
   async #checkBounds (owned: readonly OwnedPartition[], offset: number): Promise<void> {
     if (!Number.isSafeInteger(offset) || offset < 0) throw new ControlError('invalid', `not an offset: ${offset}`)
     const [beginnings, ends] = await Promise.all([this.#source.offsetsAt('beginning', owned), this.#source.offsetsAt('end', owned)])
+    const beginsAt = byPartition(beginnings)
     for (const { topic, partition, offset: end } of ends) {
-      const beginning = beginnings.find(one => one.topic === topic && one.partition === partition)!.offset
+      const beginning = beginsAt.get(partitionId(topic, partition))!
       if (offset < beginning || offset > end) {
         throw new ControlError('invalid', `offset ${offset} is outside of what ${topic}/${partition} holds: ${beginning} to ${end}`)
       }

@@ -7,6 +7,7 @@ import { Diversion } from './diversion.js'
 import { Intake, type IntakePorts } from './intake.js'
 import { offsetResets } from './offset-reset.js'
 import type { OwnedPartition } from './owned-partition.js'
+import { byPartition, partitionId } from './partition-id.js'
 import { topicIdIn } from './progress.js'
 import { Runner, type RunnerOptions } from './runner.js'
 import { Suspensions } from './suspensions.js'
@@ -328,17 +329,23 @@ export class Engine {
   /** The group's offsets, but for topics that were made anew since: they begin at their beginning. */
   async #whereToBegin (partitions: readonly TopicPartition[]): Promise<{ committed: CommittedOffset, topicId: string }[]> {
     const [committed, ids] = await Promise.all([this.#source.committed(partitions), this.#topics.of(partitions.map(({ topic }) => topic))])
-    const begins = committed.map(one => ({ committed: one, topicId: ids.get(one.topic) ?? topicIdIn(one.metadata) }))
-    const madeAnew = begins.filter(({ committed, topicId }) => topicIdIn(committed.metadata) !== '' && topicIdIn(committed.metadata) !== topicId)
+    const madeAnew: CommittedOffset[] = []
+    const begins = committed.map(one => {
+      const before = topicIdIn(one.metadata)
+      const topicId = ids.get(one.topic) ?? before
+      if (before !== '' && before !== topicId) madeAnew.push(one)
+      return { committed: one, topicId }
+    })
     if (madeAnew.length === 0) return begins
-    const beginnings = await this.#source.offsetsAt('beginning', madeAnew.map(({ committed }) => committed))
+    const beginnings = await this.#source.offsetsAt('beginning', madeAnew)
     for (const topic of new Set(beginnings.map(({ topic }) => topic))) {
       this.#observer.topicMadeAnew(topic, beginnings.filter(one => one.topic === topic))
     }
+    const beginsAt = byPartition(beginnings)
     return begins.map(begin => {
       const { topic, partition } = begin.committed
-      const beginning = beginnings.find(one => one.topic === topic && one.partition === partition)
-      return beginning === undefined ? begin : { ...begin, committed: { ...beginning, metadata: '' } }
+      const offset = beginsAt.get(partitionId(topic, partition))
+      return offset === undefined ? begin : { ...begin, committed: { topic, partition, offset, metadata: '' } }
     })
   }
 

@@ -1,4 +1,4 @@
-import { partitionId } from './partition-id.js'
+import { byPartition, partitionId } from './partition-id.js'
 import type { PartitionOffset, ResetPolicy, TopicPartition } from './types.js'
 
 /** `none`: the group holds no offset. `below-start`: what it points at was deleted. `beyond-end`: the log ends before it. */
@@ -41,8 +41,4 @@ export function offsetResets (
 
 function lengthOf (begin: number | undefined, end: number | undefined): number | null {
   return begin === undefined || end === undefined ? null : Math.max(0, end - begin)
-}
-
-function byPartition (offsets: readonly PartitionOffset[]): Map<string, number> {
-  return new Map(offsets.map(({ topic, partition, offset }) => [partitionId(topic, partition), offset]))
 }

@@ -11,8 +11,11 @@ export interface RetryPolicy {
 /** Milliseconds to wait before the next attempt, or `null`: there is none. */
 export type RetryDelay = number | null
 
-/** A wait that a handler asks for is honoured up to this, so that a slip in its unit cannot hold a key for ever. */
-const ASKED_DELAY_MAX_MS = 24 * 60 * 60 * 1000
+/**
+ * A wait that a handler asks for is honoured up to this, so that a slip in its unit cannot hold a key for ever; nor does anything
+ * of the retry topic wait longer, whatever its headers say.
+ */
+export const ASKED_DELAY_MAX_MS = 24 * 60 * 60 * 1000
 
 /** What a thrown value may say about itself. */
 interface Advice {
