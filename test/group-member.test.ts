@@ -4,23 +4,9 @@ import type { Engine, EngineState, PartitionState } from '../src/engine/engine.j
 import { PollError, type PartitionEnd, type TopicPartition } from '../src/engine/types.js'
 import { GroupMember, type ConnectedSource } from '../src/group-member.js'
 import { settle } from './support/fake-clock.js'
+import { running, untouched } from './support/member-state.js'
 
 const P0 = { topic: 't', partition: 0 }
-
-const running: EngineState = {
-  phase: 'running',
-  partitions: [],
-  inFlight: 0,
-  waiting: 0,
-  retrying: 0,
-  deadLettering: 0,
-  abandoned: 0,
-  blocked: 0,
-  limit: 50,
-  breaker: 'closed',
-  problems: [],
-  lastTurnAt: 0
-}
 
 interface Deferred<T> { readonly promise: Promise<T>, readonly resolve: (value: T) => void, readonly reject: (error: Error) => void }
 
@@ -31,8 +17,7 @@ function deferred<T> (): Deferred<T> {
 }
 
 function partition (fields: Partial<PartitionState>): PartitionState {
-  const nothing = { inFlight: 0, windowRecords: 0, windowSpan: 0, windowBytes: 0, commitOffset: -1, committedOffset: -1, lastAdmitted: -1 }
-  return { ...P0, ...nothing, paused: false, suspended: false, ...fields }
+  return { ...untouched, ...fields }
 }
 
 /** An engine that runs until the test lets it end. */

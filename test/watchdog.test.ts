@@ -1,40 +1,15 @@
 import t from 'tap'
 import type { GroupMemberState, PartitionStatus } from '../src/group-member.js'
 import { Watchdog } from '../src/watchdog.js'
+import { running, untouched } from './support/member-state.js'
 
 const STALLED_AFTER_MS = 60_000
 const HANDLER_MS = 65_000
 
 function setUp () {
   let now = 0
-  const partition: PartitionStatus = {
-    topic: 't',
-    partition: 0,
-    inFlight: 0,
-    windowRecords: 0,
-    windowSpan: 0,
-    windowBytes: 0,
-    commitOffset: 10,
-    committedOffset: 10,
-    lastAdmitted: 9,
-    paused: false,
-    suspended: false,
-    lag: 5
-  }
-  const state: GroupMemberState = {
-    phase: 'running',
-    partitions: [partition],
-    inFlight: 0,
-    waiting: 0,
-    retrying: 0,
-    deadLettering: 0,
-    abandoned: 0,
-    blocked: 0,
-    limit: 50,
-    breaker: 'closed',
-    problems: [],
-    lastTurnAt: 0
-  }
+  const partition: PartitionStatus = { ...untouched, commitOffset: 10, committedOffset: 10, lastAdmitted: 9, lag: 5 }
+  const state: GroupMemberState = { ...running, partitions: [partition] }
   const watchdog = new Watchdog({ stalledAfterMs: STALLED_AFTER_MS, handlerMs: HANDLER_MS, now: () => now })
   /** What is found after some time, with the loop turning unless it is said otherwise. */
   const after = (ms: number, of: Partial<PartitionStatus> = {}, all: Partial<GroupMemberState> = {}) => {

@@ -1,9 +1,9 @@
 import { randomInt } from 'node:crypto'
-import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { startGateway, type GatewayOptions } from '../support/gateway.js'
 import { noKafka, sharedKafka, uniqueName, waitFor } from '../support/kafka.js'
 import { CommitWatch, Ledger, countHandled, orderViolations } from '../support/ledger.js'
+import { load, restless } from '../support/load.js'
 
 t.setTimeout(180_000)
 // They mostly wait, each for its own group.
@@ -46,12 +46,7 @@ async function comeAndGo (t: Test, { env, order, type, name }: Variant): Promise
         KAFKA_MAX_PROC_COUNT: 12,
         KAFKA_DEAD_LETTER_TOPIC: 'off',
         KAFKA_COMMIT_INTERVAL_SECONDS: 0.3,
-        LEDGER_FILE: ledger.file,
-        LEDGER_SEED: seed,
-        LEDGER_MIN_MS: 1,
-        LEDGER_MAX_MS: 12,
-        LEDGER_SLOW_SHARE: 0.01,
-        LEDGER_SLOW_MS: 300,
+        ...restless(ledger, seed),
         ...env
       }
     })
@@ -59,21 +54,10 @@ async function comeAndGo (t: Test, { env, order, type, name }: Variant): Promise
     return gateway
   }
 
-  // Load for as long as members come and go: some hundred records a second.
-  const written: { topic: string, partition: number, offset: number }[] = []
-  const feeding = new AbortController()
-  t.teardown(() => feeding.abort())
-  const feed = async () => {
-    for (let n = 0; !feeding.signal.aborted; n++) {
-      const places = await kafka.produce(topic, Array.from({ length: 30 }, (_, i) => ({ key: `key-${(n * 7 + i) % 60}`, value: `${n}` })))
-      written.push(...places.map(place => ({ topic, ...place })))
-      await delay(50)
-    }
-  }
   const handledBy = (pid: number) => ledger.entries.filter(entry => entry.what === 'end' && entry.pid === pid).length
   const watch = new CommitWatch(kafka, group, ledger)
   t.teardown(() => watch.abandon())
-  const fed = feed()
+  const { written, stop } = load(t, kafka, topic, { everyMs: 50 })
   const first = await start()
   await waitFor('the first to work', () => handledBy(first.pid) > 100)
   const second = await start()
@@ -86,8 +70,7 @@ async function comeAndGo (t: Test, { env, order, type, name }: Variant): Promise
   const third = await start()
   await waitFor('the third to work beside the second', () => handledBy(third.pid) > 100 && handledBy(second.pid) > before + 100, { timeoutMs: 30_000 })
   t.strictSame(await third.stop(), { code: 0, signal: null }, 'the third leaves again')
-  feeding.abort()
-  await fed
+  await stop()
   await waitFor('everything to be handled', () => ledger.handled.size >= written.length, { timeoutMs: 40_000 })
   t.strictSame(await second.stop(), { code: 0, signal: null })
   await watch.stop()

@@ -1,9 +1,9 @@
 import { randomInt } from 'node:crypto'
-import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { startGateway, type Gateway, type GatewayOptions } from '../support/gateway.js'
 import { noOwnKafka, startKafka, uniqueName, waitFor, type Kafka } from '../support/kafka.js'
 import { CommitWatch, Ledger, countHandled, orderViolations } from '../support/ledger.js'
+import { load, restless } from '../support/load.js'
 
 t.setTimeout(100_000)
 t.jobs = 2
@@ -54,12 +54,7 @@ async function roll (t: Test, name: string, { env, properties, instances }: Vari
         ...(instances && { KAFKA_GROUP_INSTANCE_ID: `gateway-${n}` }),
         KAFKA_DEAD_LETTER_TOPIC: 'off',
         KAFKA_COMMIT_INTERVAL_SECONDS: 0.3,
-        LEDGER_FILE: ledger.file,
-        LEDGER_SEED: seed,
-        LEDGER_MIN_MS: 1,
-        LEDGER_MAX_MS: 12,
-        LEDGER_SLOW_SHARE: 0.01,
-        LEDGER_SLOW_MS: 300,
+        ...restless(ledger, seed),
         ...env
       }
     })
@@ -67,16 +62,6 @@ async function roll (t: Test, name: string, { env, properties, instances }: Vari
     return gateway
   }
 
-  const written: { topic: string, partition: number, offset: number }[] = []
-  const feeding = new AbortController()
-  t.teardown(() => feeding.abort())
-  const feed = async () => {
-    for (let n = 0; !feeding.signal.aborted; n++) {
-      const records = Array.from({ length: 30 }, (_, i) => ({ partition: i % PARTITIONS, key: `key-${(n * 7 + i) % 60}`, value: `${n}` }))
-      written.push(...(await kafka.produce(topic, records)).map(place => ({ topic, ...place })))
-      await delay(40)
-    }
-  }
   const shared = async () => {
     const { state, members } = await kafka.describeGroup(group)
     return state === 'Stable' && members.length === PROCESSES && members.every(({ partitions }) => partitions.length === PARTITIONS / PROCESSES)
@@ -91,8 +76,7 @@ async function roll (t: Test, name: string, { env, properties, instances }: Vari
   const watch = new CommitWatch(kafka, group, ledger)
   t.teardown(() => watch.abandon())
   const gateways = await Promise.all(Array.from({ length: PROCESSES }, (_, n) => start(n)))
-  const fed = feed()
-  fed.catch(() => {})
+  const { written, stop } = load(t, kafka, topic, { everyMs: 40, more: i => ({ partition: i % PARTITIONS }) })
   await allWork(gateways)
   const rolls: { from: number, to: number, gone: number }[] = []
   for (const [n, gateway] of gateways.entries()) {
@@ -102,8 +86,7 @@ async function roll (t: Test, name: string, { env, properties, instances }: Vari
     await allWork(gateways)
     rolls.push({ from, to: Date.now(), gone: gateway.pid })
   }
-  feeding.abort()
-  await fed
+  await stop()
   await waitFor('everything to be handled', () => ledger.handled.size >= written.length, { timeoutMs: 30_000 })
   for (const gateway of gateways) t.strictSame(await gateway.stop(), { code: 0, signal: null })
   await watch.stop()

@@ -5,6 +5,7 @@ import type { ConnectedSource } from '../../src/group-member.js'
 import { connectSource, type ConsumerSettings } from '../../src/kafka/consumer.js'
 import { startEmbeddedBroker } from '../../src/kafka/embedded-broker.js'
 import type { KafkaRecord } from '../../src/record.js'
+import { memberSettings } from '../support/embedded-reader.js'
 import { noKafka, sharedKafka, uniqueName, waitFor, type Kafka } from '../support/kafka.js'
 
 t.setTimeout(100_000)
@@ -73,18 +74,7 @@ async function join (
 ): Promise<Member> {
   const groupId = uniqueName('source')
   const source = await connectSource({
-    client: { 'bootstrap.servers': bootstrapServers },
-    groupId,
-    groupInstanceId: null,
-    topics: [topic],
-    excludedTopics: { names: [], suffixes: [] },
-    groupProtocol: 'classic',
-    assignmentStrategy: 'cooperative-sticky',
-    autoOffsetReset: 'earliest',
-    isolationLevel: 'read_committed',
-    sessionTimeoutMs: 6_000,
-    maxPollIntervalMs: 60_000,
-    ...settings
+    ...memberSettings, client: { 'bootstrap.servers': bootstrapServers }, groupId, topics: [topic], ...settings
   })
   const member = new Member(source, groupId)
   t.teardown(async () => {
