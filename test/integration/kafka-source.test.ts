@@ -268,6 +268,8 @@ for (const groupProtocol of protocols) {
       return true
     }, { everyMs: 0 })
     t.strictSame([event!.type, event!.partitions.length], ['revoked', 3])
+    t.notOk(source.left, 'the group may want more of what it decided before')
+    await member.pollUntil('it to have left', () => source.left, 1)
     t.ok(source.left)
     await source.close()
     await waitFor('the group to be empty', async () => (await kafka.describeGroup(member.groupId)).members.length === 0)
