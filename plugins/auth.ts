@@ -1,6 +1,7 @@
 import { isIP } from 'node:net'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import { anyone } from '../src/access.js'
 import type { HttpConfig } from '../src/config.js'
 import { SluiceError } from '../src/errors.js'
 
@@ -21,6 +22,7 @@ const rememberedHosts = 1_000
  * `public: true` are open to all. There are no CORS headers.
  */
 async function auth (fastify: FastifyInstance, options: AuthPluginOptions): Promise<void> {
+  fastify.decorateRequest('principal', { getter: () => anyone })
   const allowed = new Set(options.allowedHosts)
   if (allowed.has('*')) return
   const isAllowedHost = hostCheck(options.host.toLowerCase(), allowed)

@@ -50,7 +50,8 @@ async function docs (fastify: FastifyInstance, { version }: SwaggerPluginOptions
       tags: ['operate'],
       response: { 200: { description: 'The document.', content: { 'application/json': { schema: Type.Object({}, { additionalProperties: true }) } } } }
     },
-    serializerCompiler: () => JSON.stringify
+    serializerCompiler: () => JSON.stringify,
+    config: { right: 'read' }
   }, async () => fastify.swagger())
 }
 

@@ -1,5 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
+import { accessErrors } from '../src/access.js'
 import { problemResponses, SluiceError } from '../src/errors.js'
 
 const partitionSchema = Type.Object({
@@ -39,7 +40,7 @@ const schema = {
   description: 'Its phase, its problems, and the window and lag of each partition that it owns.',
   tags: ['consume'],
   response: {
-    ...problemResponses('SLUICE_FORBIDDEN_HOST', 'SLUICE_FORBIDDEN_ORIGIN', 'SLUICE_NO_CONSUMER', 'SLUICE_INTERNAL'),
+    ...problemResponses(...accessErrors, 'SLUICE_NO_CONSUMER'),
     200: {
       description: 'Its state now.',
       content: {
@@ -82,7 +83,7 @@ const schema = {
 }
 
 const consumerRoute: FastifyPluginAsyncTypebox = async app => {
-  app.get('/consumer', { schema }, async () => {
+  app.get('/consumer', { schema, config: { right: 'operate' } }, async () => {
     if (app.consumer === null) {
       throw new SluiceError('SLUICE_NO_CONSUMER', 'This process only produces: KAFKA_GROUP_ID and KAFKA_TOPIC are not both set.')
     }

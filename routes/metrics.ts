@@ -1,5 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
+import { accessErrors } from '../src/access.js'
 import { problemResponses } from '../src/errors.js'
 
 const schema = {
@@ -8,7 +9,7 @@ const schema = {
   description: 'In Prometheus\' text format: requests, producing, the consumer with its window and lag per partition, the process.',
   tags: ['operate'],
   response: {
-    ...problemResponses('SLUICE_FORBIDDEN_HOST', 'SLUICE_FORBIDDEN_ORIGIN', 'SLUICE_INTERNAL'),
+    ...problemResponses(...accessErrors),
     200: {
       description: 'The metrics.',
       content: {
@@ -22,7 +23,7 @@ const schema = {
 }
 
 const metricsRoute: FastifyPluginAsyncTypebox = async app => {
-  app.get('/metrics', { schema }, async (request, reply) => {
+  app.get('/metrics', { schema, config: { right: 'operate' } }, async (request, reply) => {
     reply.type(app.metrics.contentType)
     return await app.metrics.scrape()
   })

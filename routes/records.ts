@@ -1,9 +1,10 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
+import { accessErrors } from '../src/access.js'
 import { problemResponses, SluiceError, toProblem, type Problem } from '../src/errors.js'
 import { jsonBody, takeJson } from '../src/json-body.js'
 import type { Outcome } from '../src/kafka/record-producer.js'
-import { checkTopicName, produceMany, produceOne } from '../src/produce.js'
+import { checkTopicName, produceErrors, produceMany, produceOne } from '../src/produce.js'
 import { batchSchema, decodeRecords, recordSchema } from '../src/record-json.js'
 import type { Receipt } from '../src/record.js'
 import { requestTimeoutMs } from '../src/request-timeout.js'
@@ -54,11 +55,7 @@ const schema = {
   }),
   // Typed loosely: which of them it is follows from the outcomes.
   response: {
-    ...problemResponses(
-      'SLUICE_INVALID_REQUEST', 'SLUICE_MALFORMED_JSON', 'SLUICE_INVALID_TOPIC_NAME', 'SLUICE_UNKNOWN_PARTITION', 'SLUICE_RECORD_REJECTED',
-      'SLUICE_TOPIC_NOT_ALLOWED', 'SLUICE_NOT_AUTHORIZED', 'SLUICE_FORBIDDEN_HOST', 'SLUICE_FORBIDDEN_ORIGIN', 'SLUICE_UNKNOWN_TOPIC',
-      'SLUICE_BODY_TOO_LARGE', 'SLUICE_RECORD_TOO_LARGE', 'SLUICE_BATCH_TOO_LARGE', 'SLUICE_URI_TOO_LONG', 'SLUICE_UNSUPPORTED_MEDIA_TYPE',
-      'SLUICE_INTERNAL', 'SLUICE_QUEUE_FULL', 'SLUICE_BROKER_UNAVAILABLE', 'SLUICE_NOT_PRODUCED', 'SLUICE_CLOSING', 'SLUICE_DELIVERY_UNKNOWN'),
+    ...problemResponses(...accessErrors, ...produceErrors, 'SLUICE_MALFORMED_JSON'),
     200: {
       description: 'Written: a receipt, or for a batch the receipts.',
       content: {
@@ -89,6 +86,7 @@ const recordsRoute: FastifyPluginAsyncTypebox<RecordsRouteOptions> = async (fast
 
   fastify.post('/topics/:topic/records', {
     schema,
+    config: { right: 'produce' },
     // The schemas document what `checkTopicName` and `decodeRecords` check: they tell what is wrong, and where, for streams too.
     validatorCompiler: () => () => true,
     // Receipts and problems are small flat objects, and the union would be validated again to be written.

@@ -1,8 +1,9 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
+import { accessErrors, demand } from '../src/access.js'
 import { problemResponses, SluiceError } from '../src/errors.js'
 import { jsonBody, takeJson } from '../src/json-body.js'
-import { checkTopicName, produceOne } from '../src/produce.js'
+import { checkTopicName, produceErrors, produceOne } from '../src/produce.js'
 import { decodeRecord } from '../src/record-json.js'
 import { requestTimeoutMs } from '../src/request-timeout.js'
 import { requestTimeoutHeader } from './records.js'
@@ -22,11 +23,7 @@ const schema = {
   headers: requestTimeoutHeader,
   body: Type.String({ 'x-examples': { text: { value: 'Hello, Kafka!' } } }),
   response: {
-    ...problemResponses(
-      'SLUICE_INVALID_REQUEST', 'SLUICE_MALFORMED_JSON', 'SLUICE_RECORD_REJECTED', 'SLUICE_NOT_AUTHORIZED', 'SLUICE_TOPIC_NOT_ALLOWED',
-      'SLUICE_FORBIDDEN_HOST', 'SLUICE_FORBIDDEN_ORIGIN', 'SLUICE_NO_PRODUCE_TOPIC', 'SLUICE_UNKNOWN_TOPIC', 'SLUICE_BODY_TOO_LARGE',
-      'SLUICE_RECORD_TOO_LARGE', 'SLUICE_UNSUPPORTED_MEDIA_TYPE', 'SLUICE_INTERNAL', 'SLUICE_QUEUE_FULL', 'SLUICE_BROKER_UNAVAILABLE',
-      'SLUICE_NOT_PRODUCED', 'SLUICE_CLOSING', 'SLUICE_DELIVERY_UNKNOWN'),
+    ...problemResponses(...accessErrors, ...produceErrors, 'SLUICE_MALFORMED_JSON', 'SLUICE_NO_PRODUCE_TOPIC'),
     200: {
       description: 'Written.',
       content: { 'text/plain': { schema: Type.String(), examples: { sent: { value: 'Message sent to Kafka.' } } } }
@@ -41,13 +38,14 @@ const sendMessageRoute: FastifyPluginAsyncTypebox<SendMessageRouteOptions> = asy
   takeJson(fastify)
 
   for (const [path, operationId] of paths) {
-    fastify.post(path, { schema: { ...schema, operationId }, validatorCompiler: () => () => true }, async (request, reply) => {
+    fastify.post(path, { schema: { ...schema, operationId }, validatorCompiler: () => () => true, config: { right: 'produce' } }, async (request, reply) => {
       const { topic } = options
       if (topic === null) {
         throw new SluiceError('SLUICE_NO_PRODUCE_TOPIC',
           'This route sends to the topic that KAFKA_PRODUCE_TOPIC names, and it is not set. POST /topics/{topic}/records takes any topic.')
       }
       checkTopicName(topic)
+      demand(request, 'produce', topic)
       const timeoutMs = requestTimeoutMs(request.headers['request-timeout'], options.requestTimeoutMs)
       const { value } = jsonBody(request)
       if (typeof value !== 'string') {

@@ -1,8 +1,16 @@
-import { SluiceError } from './errors.js'
+import { SluiceError, type ErrorCode } from './errors.js'
 import type { Outcome, RecordProducer } from './kafka/record-producer.js'
 import type { TopicDirectory } from './kafka/topics.js'
 import type { OutgoingRecord, Receipt } from './record.js'
 import { isReservedTopic, isTopicName } from './topic-name.js'
+
+/** What any route that produces may answer, beside what concerns the form of its own body. */
+export const produceErrors = [
+  'SLUICE_INVALID_REQUEST', 'SLUICE_INVALID_TOPIC_NAME', 'SLUICE_UNKNOWN_PARTITION', 'SLUICE_RECORD_REJECTED', 'SLUICE_TOPIC_NOT_ALLOWED',
+  'SLUICE_NOT_AUTHORIZED', 'SLUICE_UNKNOWN_TOPIC', 'SLUICE_BODY_TOO_LARGE', 'SLUICE_RECORD_TOO_LARGE', 'SLUICE_BATCH_TOO_LARGE',
+  'SLUICE_URI_TOO_LONG', 'SLUICE_UNSUPPORTED_MEDIA_TYPE', 'SLUICE_QUEUE_FULL', 'SLUICE_BROKER_UNAVAILABLE', 'SLUICE_NOT_PRODUCED',
+  'SLUICE_DELIVERY_UNKNOWN'
+] as const satisfies readonly ErrorCode[]
 
 /** What producing needs of a Fastify instance. */
 export interface ProduceContext {
