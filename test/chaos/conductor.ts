@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { waitFor, type Kafka } from '../support/kafka.js'
 import type { FaultLog } from './faults.js'
-import type { Fleet } from './fleet.js'
+import type { Fleet, Life } from './fleet.js'
 import { BROKERS, describe, type Action, type Step } from './plan.js'
 
 export interface ConductorOptions {
@@ -28,7 +28,8 @@ const SETTLE_LIMIT_MS = 120_000
 
 /**
  * Carries a plan out. Each step begins at its time or as soon as it can without breaking a rule: one broker away at a time,
- * and only while all copies are in sync, so that two of three can always take a write; one gateway at least is at work. What was
+ * and only while all copies are in sync, so that two of three can always take a write; one gateway at least is at work, unless all
+ * are frozen together. What was
  * begun is mended in the background, while the next steps come.
  */
 export class Conductor {
@@ -76,6 +77,7 @@ export class Conductor {
         const able = fleet.working
         return life !== undefined && able.includes(life) && able.length > 1
       }
+      case 'pause all gateways': return fleet.working.length > 0 && fleet.working.length === fleet.reachable.length
       case 'fourth gateway': return !this.#fourth
       case 'kill broker':
       case 'stop broker':
@@ -93,13 +95,9 @@ export class Conductor {
       case 'stop gateway': return this.#mend(() => this.#away(action, 'stop'))
       case 'pause gateway': {
         const life = fleet.in(action.slot)!
-        const fault = fleet.pause(life)
-        return this.#mend(async () => {
-          await delay(action.forMs)
-          fleet.resume(life, fault)
-          this.#options.say(`gateway ${life.slot} (process ${life.pid}) goes on`)
-        })
+        return this.#mend(() => this.#freeze([life], action.forMs))
       }
+      case 'pause all gateways': return this.#mend(() => this.#freeze(fleet.working, action.forMs))
       case 'fourth gateway': {
         this.#fourth = true
         return this.#mend(() => this.#visit(action))
@@ -143,6 +141,16 @@ export class Conductor {
     await delay(forMs)
     await fleet.start(slot)
     faults.end(fault)
+  }
+
+  async #freeze (lives: readonly Life[], forMs: number): Promise<void> {
+    const { fleet, say } = this.#options
+    const frozen = lives.map(life => ({ life, fault: fleet.pause(life) }))
+    await delay(forMs)
+    for (const { life, fault } of frozen) {
+      fleet.resume(life, fault)
+      say(`gateway ${life.slot} (process ${life.pid}) goes on`)
+    }
   }
 
   async #visit ({ forMs, end }: { forMs: number, end: 'SIGTERM' | 'SIGKILL' }): Promise<void> {

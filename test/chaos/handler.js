@@ -1,10 +1,12 @@
 // Does with a record what its value says (see traffic.ts), and writes each attempt into the ledger, with the record's id:
-//   ms      how long an attempt takes
+//   ms      how long an attempt takes, whatever its signal says: a process that is frozen has the rest of it still to go
 //   fails   so many attempts fail at first
 //   poison  every attempt fails: 'retried' until its attempts are used up, or 'hopeless' at once
 //   hangs   the first attempt waits until its signal is aborted
 import { setTimeout as delay } from 'node:timers/promises'
 import { note } from '../support/handlers/journal.js'
+
+const STEP_MS = 50
 
 export default async function handle (record, { attempt, signal }) {
   const { id, ms, fails = 0, poison, hangs } = JSON.parse(record.value)
@@ -12,7 +14,7 @@ export default async function handle (record, { attempt, signal }) {
   note('start', record, attempt, more)
   try {
     if (hangs && attempt === 1) await hang(signal)
-    if (ms > 0) await delay(ms)
+    for (let leftMs = ms; leftMs > 0; leftMs -= STEP_MS) await delay(Math.min(leftMs, STEP_MS))
     if (poison !== undefined) throw Object.assign(new Error('fails for good'), poison === 'hopeless' && { retriable: false })
     if (attempt <= fails) throw new Error('fails at first')
   } catch (error) {

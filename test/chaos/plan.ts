@@ -9,6 +9,8 @@ export const BROKERS = 3
 /** What is done to the system under test. Slots are counted from 1; a time says how long something stays away. */
 export type Action =
   | { readonly what: 'kill gateway' | 'stop gateway' | 'pause gateway', readonly slot: number, readonly forMs: number }
+  /** All that are at work, beyond their session: the group is empty, and each may get again what it had. */
+  | { readonly what: 'pause all gateways', readonly forMs: number }
   | { readonly what: 'fourth gateway', readonly forMs: number, readonly end: 'SIGTERM' | 'SIGKILL' }
   /** `coordinator`: the broker that keeps the group's offsets when the time has come. */
   | { readonly what: 'kill broker' | 'stop broker' | 'pause broker', readonly broker: number | 'coordinator', readonly forMs: number }
@@ -58,7 +60,7 @@ export function lastBlow (random: Random): Action {
 type Kinds = ReadonlyArray<readonly [weight: number, what: Action['what']]>
 
 const full: Kinds = [
-  [20, 'kill gateway'], [14, 'stop gateway'], [16, 'pause gateway'], [6, 'fourth gateway'],
+  [20, 'kill gateway'], [14, 'stop gateway'], [14, 'pause gateway'], [5, 'pause all gateways'], [6, 'fourth gateway'],
   [9, 'kill broker'], [9, 'pause broker'], [5, 'stop broker'], [8, 'move leaders'], [3, 'add partitions'], [10, 'settle']
 ]
 
@@ -74,6 +76,7 @@ function makeAction (what: Action['what'], random: Random, profile: Profile, ses
     case 'pause gateway': return {
       what, slot, forMs: random.chance(0.5) ? random.between(200, sessionTimeoutMs / 2) : sessionTimeoutMs + random.between(1500, 5000)
     }
+    case 'pause all gateways': return { what, forMs: sessionTimeoutMs + random.between(1500, 4000) }
     case 'fourth gateway': return { what, forMs: random.between(4000, 14_000), end: profile === 'full' && random.chance(0.4) ? 'SIGKILL' : 'SIGTERM' }
     case 'kill broker': return { what, broker, forMs: random.between(0, 8000) }
     case 'stop broker': return { what, broker, forMs: random.between(0, 5000) }
@@ -89,6 +92,7 @@ export function describe (action: Action): string {
     case 'kill gateway': return `kill gateway ${action.slot} (SIGKILL), start it again after ${action.forMs} ms`
     case 'stop gateway': return `stop gateway ${action.slot} (SIGTERM), start it again after ${action.forMs} ms`
     case 'pause gateway': return `pause gateway ${action.slot} (SIGSTOP) for ${action.forMs} ms`
+    case 'pause all gateways': return `pause all gateways (SIGSTOP) for ${action.forMs} ms`
     case 'fourth gateway': return `a fourth gateway joins for ${action.forMs} ms, then ${action.end}`
     case 'kill broker': return `kill broker ${action.broker} (SIGKILL), start it again after ${action.forMs} ms`
     case 'stop broker': return `stop broker ${action.broker} (SIGTERM), start it again after ${action.forMs} ms`

@@ -82,9 +82,9 @@ export class Traffic {
     const id = `${client}-${n}`
     const key = `key-${client}-${random.between(1, KEYS_PER_CLIENT)}`
     const kind = random.weighted([
-      [930, {}], [40, { fails: random.between(1, 2) }], [20, { ms: random.between(200, 1200) }],
+      [922, {}], [40, { fails: random.between(1, 2) }], [20, { ms: random.between(200, 1200) }],
       // So long that some outlast a loss of their partition, and end when the same gateway has it again.
-      [4, { ms: random.between(1500, 3500) }],
+      [12, { ms: random.between(1500, 3500) }],
       [4, { poison: random.pick(['retried', 'hopeless']) }], [1, { hangs: true }]
     ] as const)
     const value = { id, ms: random.between(0, 12), ...kind }
