@@ -24,6 +24,8 @@ const FOURTH = 4
 const ADDED_PARTITIONS = 2
 /** What a step waits for comes by itself; if not, the harness is at a loss. */
 const TURN_LIMIT_MS = 120_000
+/** In this time gateways that were frozen find out, join again, and begin. */
+const COMING_BACK_MS = 5000
 const SETTLE_LIMIT_MS = 120_000
 
 /**
@@ -38,6 +40,7 @@ export class Conductor {
   #failure: Error | null = null
   #brokerAway = false
   #fourth = false
+  #comingBack = false
 
   constructor (options: ConductorOptions) {
     this.#options = options
@@ -69,6 +72,7 @@ export class Conductor {
 
   #possible (action: Action): boolean {
     const { fleet } = this.#options
+    if (this.#comingBack) return false
     switch (action.what) {
       case 'kill gateway':
       case 'stop gateway':
@@ -77,7 +81,7 @@ export class Conductor {
         const able = fleet.working
         return life !== undefined && able.includes(life) && able.length > 1
       }
-      case 'pause all gateways': return fleet.working.length > 0 && fleet.working.length === fleet.reachable.length
+      case 'pause all gateways': return !this.#brokerAway && fleet.working.length > 1 && fleet.working.length === fleet.reachable.length
       case 'fourth gateway': return !this.#fourth
       case 'kill broker':
       case 'stop broker':
@@ -97,7 +101,15 @@ export class Conductor {
         const life = fleet.in(action.slot)!
         return this.#mend(() => this.#freeze([life], action.forMs))
       }
-      case 'pause all gateways': return this.#mend(() => this.#freeze(fleet.working, action.forMs))
+      case 'pause all gateways': {
+        this.#comingBack = true
+        return this.#mend(async () => {
+          await this.#freeze(fleet.working, action.forMs)
+          // Undisturbed, so that they join again while what they had in flight still runs.
+          await delay(COMING_BACK_MS)
+          this.#comingBack = false
+        })
+      }
       case 'fourth gateway': {
         this.#fourth = true
         return this.#mend(() => this.#visit(action))
