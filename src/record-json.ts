@@ -41,12 +41,12 @@ export const batchSchema = Type.Object({
 }, { additionalProperties: false, title: 'Batch' })
 
 /** A fault in the body, with a JSON Pointer to where it is. */
-function fault (pointer: string, what: string): SluiceError {
+export function fault (pointer: string, what: string): SluiceError {
   return new SluiceError('SLUICE_INVALID_REQUEST', `${pointer === '' ? 'The body' : pointer} ${what}.`, { pointer: '#' + encodeURI(pointer) })
 }
 
 /** A name that a caller chose, fit for an error: whole up to 64 characters, and escaped. */
-function quoted (name: string): string {
+export function quoted (name: string): string {
   return JSON.stringify(name.length > 64 ? name.slice(0, 64) + '…' : name)
 }
 
@@ -79,15 +79,15 @@ export function decodeRecords (topic: string, { value, text }: JsonText): Decode
   return { records: records.map((record, i) => decodeRecord(topic, record, texts?.[i] ?? null, `/records/${i}`)), isBatch: true }
 }
 
-/** The texts of each element of the body's `records`. */
-function elementTexts (text: string): MemberTexts[] {
+/** The texts of each element of the array that a body has as this member. */
+export function elementTexts (text: string, name = 'records'): MemberTexts[] {
   const members = new JsonSpans(text)
-  const elements = new JsonSpans(text, members.starts[members.last('records')])
+  const elements = new JsonSpans(text, members.starts[members.last(name)])
   return elements.starts.map(start => new MemberTexts(text, start))
 }
 
 /** The texts of a record's members, found when they are first asked for. */
-class MemberTexts {
+export class MemberTexts {
   readonly #text: string
   readonly #start: number | undefined
   #spans: JsonSpans | undefined
@@ -98,9 +98,19 @@ class MemberTexts {
   }
 
   of (name: string): string {
-    const spans = this.#spans ??= new JsonSpans(this.#text, this.#start)
-    const i = spans.last(name)
+    const { spans, i } = this.#find(name)
     return this.#text.slice(spans.starts[i], spans.ends[i])
+  }
+
+  /** The texts of the members of a member that is an object. */
+  within (name: string): MemberTexts {
+    const { spans, i } = this.#find(name)
+    return new MemberTexts(this.#text, spans.starts[i])
+  }
+
+  #find (name: string): { spans: JsonSpans, i: number } {
+    const spans = this.#spans ??= new JsonSpans(this.#text, this.#start)
+    return { spans, i: spans.last(name) }
   }
 }
 
@@ -153,7 +163,7 @@ function encode (
   return texts?.of(name) ?? JSON.stringify(value)
 }
 
-function utf8 (value: string, at: string): string {
+export function utf8 (value: string, at: string): string {
   // In Node since 20; TypeScript has it in a later library than this project's.
   if (!(value as string & { isWellFormed (): boolean }).isWellFormed()) {
     throw fault(at, 'holds half of a surrogate pair, which UTF-8 cannot write')
@@ -161,14 +171,14 @@ function utf8 (value: string, at: string): string {
   return value
 }
 
-function base64 (value: string, at: string): Buffer {
+export function base64 (value: string, at: string): Buffer {
   const bytes = Buffer.from(value, 'base64')
   // Node's decoder passes over what it does not know. Written back, the text must be the same.
   if (bytes.toString('base64') !== value) throw fault(at, 'must be base64 (RFC 4648, section 4), with padding and without spaces')
   return bytes
 }
 
-function integer (value: unknown, min: number, max: number, at: string): number {
+export function integer (value: unknown, min: number, max: number, at: string): number {
   if (typeof value !== 'number' || !Number.isInteger(value) || value < min || value > max) {
     throw fault(at, `must be an integer from ${min} to ${max}`)
   }
@@ -206,11 +216,11 @@ function decodeListedHeader (header: unknown, at: string): Header {
   return { name, value: base64(value, `${at}/value`) }
 }
 
-function checkHeaderName (name: string, at: string): void {
+export function checkHeaderName (name: string, at: string): void {
   if (name.includes('\0')) throw fault(at, 'holds a name with a NUL in it, which Kafka\'s client would cut there')
   utf8(name, at)
 }
 
-function isObject (value: unknown): value is Record<string, unknown> {
+export function isObject (value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
