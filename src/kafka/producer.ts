@@ -9,6 +9,8 @@ import {
 } from './driver.js'
 import { prepareRecord, type PreparedRecord } from './prepared-record.js'
 import { producerProperties } from './producer-properties.js'
+import { DrainRate } from './drain-rate.js'
+import { awaitingReport } from './late-report.js'
 import { Reachability } from './reachability.js'
 import type { Log, Outcome, ProducerObserver, ProducerState, RecordProducer } from './record-producer.js'
 
@@ -51,7 +53,8 @@ class Session {
 
 /** A record between `produce()` and its report. Travels through the client as its opaque. */
 class Pending {
-  expired = false
+  /** Set once the caller waits no longer: told how the record ended after all. */
+  reported: ((outcome: Outcome) => void) | null = null
   timer: NodeJS.Timeout | undefined
   constructor (
     readonly session: Session,
@@ -86,6 +89,7 @@ export class KafkaProducer implements RecordProducer {
 
   #pendingRecords = 0
   #pendingBytes = 0
+  readonly #drained = new DrainRate()
   readonly #reachability = new Reachability()
   /** The newest reason that the client's log gave. */
   #lastError: string | null = null
@@ -138,38 +142,22 @@ export class KafkaProducer implements RecordProducer {
 
   async sendBatch (records: readonly OutgoingRecord[], timeoutMs?: number): Promise<Outcome[]> {
     const outcomes = new Array<Outcome>(records.length)
-    const prepared = new Array<PreparedRecord | null>(records.length)
-    let count = 0
-    let bytes = 0
-    for (const [i, record] of records.entries()) {
-      prepared[i] = null
-      try {
-        const one = prepared[i] = this.#prepare(record)
-        count++
-        bytes += one.size
-      } catch (err) {
-        if (!(err instanceof SluiceError)) throw err
-        outcomes[i] = err
-      }
-    }
-    if (count === 0) return outcomes
-    const session = this.#admit(count, bytes)
+    let left = records.length
+    if (left === 0) return outcomes
     return await new Promise(resolve => {
-      const waiting: Pending[] = []
-      let left = count
       let timer: NodeJS.Timeout | undefined
-      for (const [i, one] of prepared.entries()) {
-        if (one === null) continue
-        const pending = this.#enqueue(session, one, outcome => {
-          outcomes[i] = outcome
-          if (--left === 0) { clearTimeout(timer); resolve(outcomes) }
-        })
-        if (pending !== null) waiting.push(pending)
-      }
+      const waiting = this.#enqueueAll(records, (i, outcome) => {
+        outcomes[i] = outcome
+        if (--left === 0) { clearTimeout(timer); resolve(outcomes) }
+      })
       if (left > 0 && timeoutMs !== undefined) {
         timer = setTimeout(() => { for (const pending of waiting) this.#expire(pending) }, timeoutMs)
       }
     })
+  }
+
+  enqueue (records: readonly OutgoingRecord[], settled: (index: number, outcome: Outcome) => void): void {
+    this.#enqueueAll(records, settled)
   }
 
   /** The newest list of topics with their numbers of partitions, and when it was read (`performance.now()`). */
@@ -362,6 +350,32 @@ export class KafkaProducer implements RecordProducer {
 
   // --- A record's way -------------------------------------------------------------------------------------------------
 
+  /** Hands records over in their order. What is wrong with one of them by itself is told at once. */
+  #enqueueAll (records: readonly OutgoingRecord[], settled: (index: number, outcome: Outcome) => void): Pending[] {
+    const prepared: (PreparedRecord | SluiceError)[] = []
+    let count = 0
+    let bytes = 0
+    for (const record of records) {
+      try {
+        const one = this.#prepare(record)
+        prepared.push(one)
+        count++
+        bytes += one.size
+      } catch (err) {
+        if (!(err instanceof SluiceError)) throw err
+        prepared.push(err)
+      }
+    }
+    const session = count === 0 ? null : this.#admit(count, bytes)
+    const waiting: Pending[] = []
+    for (const [i, one] of prepared.entries()) {
+      if (one instanceof SluiceError) { settled(i, one); continue }
+      const pending = this.#enqueue(session!, one, outcome => { settled(i, outcome) })
+      if (pending !== null) waiting.push(pending)
+    }
+    return waiting
+  }
+
   #prepare (record: OutgoingRecord): PreparedRecord {
     try {
       return prepareRecord(record, this.#settings.messageMaxBytes)
@@ -384,10 +398,21 @@ export class KafkaProducer implements RecordProducer {
     }
     if (this.#session === null || !this.#reachability.reachable) throw this.#refuse(this.#refusal())
     if (this.#pendingRecords + records > queueMaxRecords || this.#pendingBytes + bytes > queueMaxBytes) {
+      const seconds = this.#secondsUntilRoom(records, bytes)
       throw this.#refuse(new SluiceError('SLUICE_QUEUE_FULL',
-        `${this.#pendingRecords} records wait for Kafka already. Nothing of this request was produced.`))
+        `${this.#pendingRecords} records wait for Kafka already. Nothing of this request was produced.`,
+        seconds === undefined ? {} : { retryAfterSeconds: seconds }))
     }
     return this.#session
+  }
+
+  /** Until there is room for this, and half of what waits now has gone: whoever else is refused comes back as well. */
+  #secondsUntilRoom (records: number, bytes: number): number | undefined {
+    const { queueMaxRecords, queueMaxBytes } = this.#settings
+    return this.#drained.secondsFor(
+      Math.max(this.#pendingRecords + records - queueMaxRecords, this.#pendingRecords / 2),
+      Math.max(this.#pendingBytes + bytes - queueMaxBytes, this.#pendingBytes / 2),
+      performance.now())
   }
 
   #refuse (error: SluiceError): SluiceError {
@@ -453,9 +478,11 @@ export class KafkaProducer implements RecordProducer {
     session.pending.delete(pending)
     this.#pendingRecords--
     this.#pendingBytes -= pending.size
+    this.#drained.left(pending.size, now)
     clearTimeout(pending.timer)
     if (session.pending.size === 0) session.onEmpty?.()
-    if (pending.expired) {
+    if (pending.reported !== null) {
+      pending.reported(outcome)
       if (outcome instanceof SluiceError) this.#log.info({ topic: pending.topic, code: outcome.code }, 'late report: failed')
       else this.#log.info(outcome, 'late report: written')
       return
@@ -468,10 +495,11 @@ export class KafkaProducer implements RecordProducer {
 
   /** The caller waits no longer. The record stays pending until its report, and keeps its room. */
   readonly #expire = (pending: Pending): void => {
-    if (pending.expired || !pending.session.pending.has(pending)) return
-    pending.expired = true
+    if (pending.reported !== null || !pending.session.pending.has(pending)) return
+    const { error, reported } = awaitingReport()
+    pending.reported = reported
     this.#observer?.failed('SLUICE_DELIVERY_UNKNOWN')
-    pending.settle(deliveryUnknown())
+    pending.settle(error)
   }
 }
 

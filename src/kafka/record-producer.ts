@@ -21,7 +21,8 @@ export interface RecordProducer {
    * Produces one record and resolves once the broker has acknowledged it with acks=all.
    *
    * @param timeoutMs how long to wait for the report; absent: as long as Kafka's client tries
-   * @throws {SluiceError} 503 and 4xx: not produced; SLUICE_DELIVERY_UNKNOWN: nobody knows, and the room stays taken until the report
+   * @throws {SluiceError} 503 and 4xx: not produced; SLUICE_DELIVERY_UNKNOWN: nobody knows, and the room stays taken until
+   *   the report, which `lateReport` waits for
    */
   send (record: OutgoingRecord, timeoutMs?: number): Promise<Receipt>
   /**
@@ -31,6 +32,14 @@ export interface RecordProducer {
    * @throws {SluiceError} if nothing was enqueued
    */
   sendBatch (records: readonly OutgoingRecord[], timeoutMs?: number): Promise<Outcome[]>
+  /**
+   * Enqueues many, in the order given, without a promise for each: for those who do not wait, and for streams. Room is reserved
+   * for all or none. `settled` is called once for each record, with its index: for what is wrong with a record by itself before
+   * this returns, else when its report comes. It must not throw.
+   *
+   * @throws {SluiceError} if nothing was enqueued; then `settled` is never called
+   */
+  enqueue (records: readonly OutgoingRecord[], settled: (index: number, outcome: Outcome) => void): void
   readonly state: ProducerState
 }
 

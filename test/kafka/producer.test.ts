@@ -3,6 +3,7 @@ import { test, type Test } from 'tap'
 import type { ProducerConfig } from '../../src/config.js'
 import { SluiceError } from '../../src/errors.js'
 import { startEmbeddedBroker } from '../../src/kafka/embedded-broker.js'
+import { lateReport } from '../../src/kafka/late-report.js'
 import { KafkaProducer } from '../../src/kafka/producer.js'
 import type { ProducerObserver } from '../../src/kafka/record-producer.js'
 import { producerSettings } from '../support/produce-app.js'
@@ -122,6 +123,50 @@ test('a record of the largest size is taken by the client, and one byte more is 
   t.match(await producer.send({ topic: 'a', key: 'k'.repeat(80), value: Buffer.alloc(messageMaxBytes - 100), headers }), { offset: 0 })
   await t.rejects(producer.send({ topic: 'a', key: 'k'.repeat(81), value: Buffer.alloc(messageMaxBytes - 100), headers }),
     { code: 'SLUICE_RECORD_TOO_LARGE', details: { limit: messageMaxBytes } })
+})
+
+test('a full queue says when to come back, once it is known how fast it empties', async t => {
+  const { producer } = await connected(t, { queueMaxRecords: 1_000, lingerMs: 200 })
+  await producer.send({ topic: 'a', value: 'x' })
+  const held = producer.sendBatch(new Array(1_000).fill({ topic: 'a', value: 'x' }))
+  // One record has left in what counts as half a second at least: 500 records take minutes.
+  const refusal = await producer.send({ topic: 'a', value: 'x' }).catch((err: unknown) => err as SluiceError)
+  t.match(refusal, { code: 'SLUICE_QUEUE_FULL', retryAfterSeconds: 60 })
+  await held
+  const again = producer.sendBatch(new Array(1_000).fill({ topic: 'a', value: 'x' }))
+  await t.rejects(producer.send({ topic: 'a', value: 'x' }), { code: 'SLUICE_QUEUE_FULL', retryAfterSeconds: 1 })
+  await again
+})
+
+test('records that nobody waits for: what is wrong by itself is told at once, the rest when its report comes, each once', async t => {
+  const { producer, stored } = await connected(t, { queueMaxRecords: 5 })
+  const told: [number, unknown][] = []
+  await new Promise<void>(resolve => {
+    const bad = { topic: 'a', value: 'x'.repeat(producerSettings.messageMaxBytes + 1) }
+    producer.enqueue([{ topic: 'a', value: '0' }, bad, { topic: 'a', value: '2' }], (i, outcome) => {
+      told.push([i, outcome])
+      if (told.length === 3) resolve()
+    })
+    t.match(told, [[1, { code: 'SLUICE_RECORD_TOO_LARGE' }]])
+  })
+  t.same(told.map(([i]) => i).sort(), [0, 1, 2])
+  t.equal((await stored(2)).length, 2)
+  let called = false
+  t.throws(() => { producer.enqueue(new Array(6).fill({ topic: 'a', value: 'x' }), () => { called = true }) }, { code: 'SLUICE_BATCH_TOO_LARGE' })
+  t.notOk(called)
+})
+
+test('a report that comes after the deadline is told to whoever asks, and so is that none came', async t => {
+  const { producer, broker } = await connected(t, { lingerMs: 200 })
+  const unknown = await producer.send({ topic: 'a', value: 'x' }, 10).catch((err: unknown) => err)
+  t.match(await lateReport(unknown), { topic: 'a', offset: 0 })
+  const [one] = await producer.sendBatch([{ topic: 'a', value: 'x' }], 10)
+  t.match(await lateReport(one), { offset: Number })
+  t.equal(lateReport(new SluiceError('SLUICE_DELIVERY_UNKNOWN', 'by itself')), undefined)
+  await broker.close()
+  const never = await producer.send({ topic: 'a', value: 'x' }, 10).catch((err: unknown) => err)
+  await producer.close(100)
+  t.match(await lateReport(never), { code: 'SLUICE_DELIVERY_UNKNOWN' })
 })
 
 test('the queue takes exactly as many records as it says; nothing of a batch that does not fit', async t => {

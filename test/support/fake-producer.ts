@@ -39,10 +39,32 @@ export class FakeProducer implements RecordProducer, TopicSource {
       }
       const outcome = this.outcomes.shift()
       if (outcome !== undefined) return outcome
-      this.sent.push(record)
-      const { topic, partition, timestamp } = record
-      return { topic, partition: partition ?? 0, offset: this.sent.length - 1, timestamp: timestamp ?? 1767225600000 }
+      return this.#write(record)
     })
+  }
+
+  /** Set by a test that wants to say itself when what was enqueued is settled. */
+  hold: ((settle: () => void) => void) | null = null
+  enqueue (records: readonly OutgoingRecord[], settled: (index: number, outcome: Outcome) => void): void {
+    if (this.refusal !== null) throw this.refusal
+    for (const [i, record] of records.entries()) {
+      try {
+        prepareRecord(record, this.messageMaxBytes)
+      } catch (err) {
+        settled(i, err as SluiceError)
+        continue
+      }
+      const outcome = this.outcomes.shift()
+      const settle = () => { settled(i, outcome ?? this.#write(record)) }
+      if (this.hold === null) setImmediate(settle)
+      else this.hold(settle)
+    }
+  }
+
+  #write (record: OutgoingRecord): Receipt {
+    this.sent.push(record)
+    const { topic, partition, timestamp } = record
+    return { topic, partition: partition ?? 0, offset: this.sent.length - 1, timestamp: timestamp ?? 1767225600000 }
   }
 
   async refreshTopics (): Promise<void> {
