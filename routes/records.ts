@@ -21,7 +21,7 @@ export const receiptSchema = Type.Object({
   timestamp: Type.Integer({ description: 'Milliseconds since 1970.' })
 }, { title: 'Receipt' })
 
-const batchResult = Type.Object({
+export const batchResult = Type.Object({
   records: Type.Array(Type.Union([receiptSchema, Type.Unsafe<Problem>({ $ref: 'Problem#' })]))
 }, { title: 'BatchResult', description: 'A receipt or a problem for each record, in the order of the request.' })
 

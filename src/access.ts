@@ -10,19 +10,56 @@ export interface Principal {
   readonly name: string
   /** Whether it may do this to this topic; without one, whether there is anything that it may do this to. */
   may (right: Right, topic?: string): boolean
+  /** Absent: it has none. */
+  readonly limits?: Limits
 }
+
+/**
+ * A caller's limits. What a request's body has is counted before its route sees it; the rest is for what a route reads past
+ * Fastify's body.
+ */
+export interface Limits {
+  /**
+   * Counts bytes that have come.
+   *
+   * @throws {SluiceError} SLUICE_RATE_LIMITED where the caller has used up what it may send
+   */
+  spend (bytes: number): void
+  /**
+   * Counts bytes that have come, and says how many milliseconds to wait before the next are read. 0: none.
+   *
+   * @throws {SluiceError} SLUICE_RATE_LIMITED where the limit of the day is used up
+   */
+  spendAndWait (bytes: number): number
+}
+
+const unlimited: Limits = { spend: () => {}, spendAndWait: () => 0 }
+
+/** The limits of whoever sent a request. */
+export const limitsOf = ({ principal }: FastifyRequest): Limits => principal.limits ?? unlimited
 
 /** Whoever calls while nobody has to say who it is. */
 export const anyone: Principal = { name: 'anyone', may: () => true }
+
+/** Whoever calls a route that is open to all, and has not said who it is. */
+export const nobody: Principal = { name: 'nobody', may: () => false }
 
 declare module 'fastify' {
   interface FastifyRequest {
     /** Known from the first hook on, also where the route is public. */
     principal: Principal
+    readonly limits: Limits
   }
   interface FastifyContextConfig {
     /** What a caller needs for this route; with a parameter `topic` in its path, for that topic. Every route that is not public has one. */
     right?: Right
+    /**
+     * The route checks the signature of a webhook, before it produces anything. Where a topic's signature stands in for an API key,
+     * a request without credentials is let through to it.
+     */
+    signed?: boolean
+    /** Open to all because the configuration says so (AUTH_PUBLIC). */
+    opened?: boolean
   }
 }
 

@@ -8,15 +8,19 @@ import errors from '../plugins/errors.js'
 import metrics from '../plugins/metrics.js'
 import producer, { type ProducerPluginOptions } from '../plugins/producer.js'
 import swagger from '../plugins/swagger.js'
+import cloudEventsRoute from '../routes/cloud-events.js'
 import consumerRoute from '../routes/consumer.js'
 import healthRoutes from '../routes/health.js'
 import metricsRoute from '../routes/metrics.js'
+import rawRoute from '../routes/raw.js'
 import recordsRoute from '../routes/records.js'
 import sendMessageRoute from '../routes/send-message.js'
 import type { ClientProperties, Config } from './config.js'
 import { startEmbeddedBroker } from './kafka/embedded-broker.js'
 import type { ProducerObserver } from './kafka/record-producer.js'
+import { HeaderAllowlist } from './header-allowlist.js'
 import { serverOptions } from './server-options.js'
+import { WebhookSignatures } from './webhook-signature.js'
 
 /** What a caller wants to know, and parts that tests put in place of the configured ones. */
 export interface Overrides {
@@ -44,6 +48,7 @@ export async function buildApp (config: Config, overrides: Overrides = {}): Prom
   const app = Fastify({ ...serverOptions(config.http), logger: overrides.logger ?? { level: config.logLevel } })
   try {
     const client = await clientProperties(app, config)
+    const signatures = new WebhookSignatures(config.webhooks.signatures)
     await app.register(errors)
     await app.register(closing, { requestsTimeoutMs: timeBefore(PRODUCER_CLOSE_MS, config) })
     await app.register(metrics)
@@ -68,6 +73,10 @@ export async function buildApp (config: Config, overrides: Overrides = {}): Prom
     })
     await app.register(sendMessageRoute, { topic: config.producer.topic, requestTimeoutMs: config.http.requestTimeoutMs })
     await app.register(recordsRoute, { requestTimeoutMs: config.http.requestTimeoutMs })
+    await app.register(rawRoute, {
+      requestTimeoutMs: config.http.requestTimeoutMs, allowlist: new HeaderAllowlist(config.webhooks.recordHeaders), signatures
+    })
+    await app.register(cloudEventsRoute, { requestTimeoutMs: config.http.requestTimeoutMs, signatures })
     await app.register(consumerRoute)
     await app.register(healthRoutes)
     await app.register(metricsRoute)

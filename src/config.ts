@@ -1,4 +1,5 @@
 import type { Config, ConsumerConfig, DeadLetterTarget, HttpConfig, ProducerConfig } from './config/types.js'
+import { accessConfig } from './config/access.js'
 import { ConfigError, quoted } from './config/config-error.js'
 import { variableSchemas, type Environment, type Variable } from './config/environment-schema.js'
 import { checkVariables, gatherVariables, type RawVariables } from './config/environment.js'
@@ -7,6 +8,7 @@ import { nearest } from './config/nearest.js'
 import { readPropertiesFile, type FileSettings } from './config/properties-file.js'
 import { isProtectedVariable } from './config/protected-properties.js'
 import { readable, securityProperties, securityWarnings, type NameOf } from './config/security.js'
+import { parseRecordHeaders, webhookSignatures } from './config/webhooks.js'
 
 export type * from './config/types.js'
 export { ConfigError } from './config/config-error.js'
@@ -46,22 +48,37 @@ export function loadConfig (env: NodeJS.ProcessEnv = process.env, options: LoadO
   const kafka = kafkaConfig(values, file, nameOf, cwd)
   const topics = subscription(values, kafka.embedded)
   const config: Config = {
-    http: httpConfig(values),
+    http: httpConfig(values, cwd),
+    webhooks: {
+      recordHeaders: parseRecordHeaders(values.RECORD_HEADERS_ALLOWED),
+      signatures: webhookSignatures(values.WEBHOOK_SIGNATURES, values.WEBHOOK_SIGNATURES_FILE, cwd)
+    },
     logLevel: values.LOG_LEVEL,
     shutdownTimeoutMs: values.SHUTDOWN_TIMEOUT_MS,
     kafka,
     producer: producerConfig(values, topics, file),
+    transactions: {
+      idPrefix: values.KAFKA_TRANSACTIONAL_ID_PREFIX ?? null,
+      producers: values.KAFKA_TRANSACTION_PRODUCERS,
+      maxWaiting: values.KAFKA_TRANSACTION_MAX_WAITING,
+      maxBytes: values.KAFKA_TRANSACTION_MAX_BYTES,
+      timeoutMs: values.KAFKA_TRANSACTION_TIMEOUT_MS
+    },
+    reader: { clients: values.READ_CLIENTS, maxWaiting: values.READ_MAX_WAITING, maxBytes: values.READ_MAX_BYTES },
     consumer: consumerConfig(values, kafka.embedded, topics, file, cwd)
   }
   warnings.push(...file?.warnings ?? [], ...securityWarnings(values, nameOf), ...consumerWarnings(values, raw, file, config, nameOf))
   return { config: deepFreeze(config), warnings }
 }
 
-/** Refuses protected variables, and warns of the `KAFKA_*` names that nobody reads. */
+/** Names that could only be meant for Sluice; a misspelt one may leave a door open. */
+const ownNames = /^(KAFKA|AUTH|TLS|CORS)_/
+
+/** Refuses protected variables, and warns of Sluice's own kind of names that nobody reads. */
 function warnOfUnknown (raw: RawVariables): string[] {
   const warnings: string[] = []
   for (const variable of Object.keys(raw)) {
-    if (!variable.startsWith('KAFKA_') || variable in variableSchemas || isProtectedVariable(variable, raw)) continue
+    if (!ownNames.test(variable) || variable in variableSchemas || isProtectedVariable(variable, raw)) continue
     const suggestion = nearest(variable, Object.keys(variableSchemas), '_')
     const name = quoted(variable).slice(1, -1)
     warnings.push(`${name} is not a setting of Sluice${suggestion === undefined ? '' : `; did you mean ${suggestion}?`}`)
@@ -89,11 +106,12 @@ function checkCombinations (values: Environment, nameOf: NameOf): void {
   }
 }
 
-function httpConfig (values: Environment): HttpConfig {
+function httpConfig (values: Environment, cwd: string): HttpConfig {
   const { HOST: host } = values
   if (!isHost(host)) throw new ConfigError(`HOST must be an IP address or a host name, got ${quoted(host)}`)
-  if (values.AUTH === undefined && !isLoopback(host)) {
-    throw new ConfigError(`HOST is ${quoted(host)}, which others can reach: set AUTH=off to accept unauthenticated callers on that address, or HOST=127.0.0.1`)
+  const others = accessConfig(values, cwd)
+  if (others.access === null && values.AUTH === undefined && !isLoopback(host)) {
+    throw new ConfigError(`HOST is ${quoted(host)}, which others can reach: set AUTH_FILE or AUTH_KEYS to say who may call (npm run key), AUTH=off to accept unauthenticated callers on that address, or HOST=127.0.0.1`)
   }
   return {
     host,
@@ -101,7 +119,8 @@ function httpConfig (values: Environment): HttpConfig {
     bodyLimitBytes: values.BODY_LIMIT_BYTES,
     requestTimeoutMs: values.REQUEST_TIMEOUT_MS,
     allowedHosts: parseAllowedHosts(values.ALLOWED_HOSTS),
-    auth: values.AUTH ?? 'loopback'
+    auth: others.access === null ? values.AUTH ?? 'loopback' : 'on',
+    ...others
   }
 }
 

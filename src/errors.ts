@@ -19,6 +19,7 @@ export const errorTable = {
   SLUICE_MALFORMED_HTTP: { status: 400, title: 'The request is not HTTP' },
   SLUICE_BAD_URL: { status: 400, title: 'The URL is malformed' },
   SLUICE_INVALID_TOPIC_NAME: { status: 400, title: 'This cannot be the name of a topic' },
+  SLUICE_OFFSET_OUT_OF_RANGE: { status: 400, title: 'The partition has no such offset' },
   SLUICE_UNKNOWN_PARTITION: { status: 400, title: 'The topic has no such partition' },
   SLUICE_RECORD_REJECTED: { status: 400, title: 'Kafka refused the record' },
   SLUICE_NO_PRODUCE_TOPIC: { status: 404, title: 'No topic is configured for this route' },
@@ -49,7 +50,8 @@ export const errorTable = {
   SLUICE_BROKER_UNAVAILABLE: { status: 503, title: 'Kafka cannot be reached', retryAfterSeconds: 2 },
   SLUICE_NOT_PRODUCED: { status: 503, title: 'The record was not produced', retryAfterSeconds: 1 },
   SLUICE_CLOSING: { status: 503, title: 'The gateway is closing', retryAfterSeconds: 5 },
-  SLUICE_DELIVERY_UNKNOWN: { status: 504, title: 'Kafka did not answer in time' }
+  SLUICE_DELIVERY_UNKNOWN: { status: 504, title: 'Kafka did not answer in time' },
+  SLUICE_TRANSACTION_UNKNOWN: { status: 504, title: 'Kafka did not acknowledge the commit in time' }
 } as const satisfies Record<`SLUICE_${string}`, ErrorKind>
 
 export type ErrorCode = keyof typeof errorTable

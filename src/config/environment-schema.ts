@@ -21,6 +21,8 @@ export const literalTopic = { pattern: new RegExp(topicPattern), wants: topicWan
 
 const instanceIdPattern = '^(?!\\.{1,2}$)[A-Za-z0-9._-]{1,249}$'
 
+const transactionalIdPattern = '^[A-Za-z0-9._-]{1,200}$'
+
 const printable = '^[^\\p{Cc}]{1,255}$'
 const printableWants = '1 to 255 characters, none of them a control character'
 
@@ -51,12 +53,51 @@ const server = {
   SHUTDOWN_TIMEOUT_MS: milliseconds('How long a shutdown may take altogether', 30_000),
   AUTH: Type.Optional(Type.Enum(['off'], {
     description: '`off` accepts unauthenticated callers on any address',
-    whenUnset: 'none: `HOST` must be a loopback address'
+    whenUnset: 'with none of `AUTH_FILE`, `AUTH_KEYS` and `AUTH_JWT_JWKS_URL`, `HOST` must be a loopback address'
+  })),
+  AUTH_FILE: location('JSON file that says who may do what (docs/auth.md); read again when it changes'),
+  AUTH_KEYS: Type.Optional(Type.String({
+    description: 'One or two API keys without a file: `name:sha256:rights:topics`, with white space between them', whenUnset: 'none', secret: true
+  })),
+  AUTH_PUBLIC: Type.Optional(Type.String({
+    description: 'Pages that need no authentication: `metrics`, `docs`, or both with a comma', whenUnset: 'none'
+  })),
+  AUTH_JWT_JWKS_URL: Type.Optional(Type.String({
+    description: 'Where the issuer of tokens publishes its keys: `https`, or `http` on this machine', whenUnset: 'tokens are not accepted', secret: true
+  })),
+  AUTH_JWT_ISSUER: Type.Optional(Type.String({ description: 'What a token\'s `iss` must be; needed for tokens', whenUnset: 'none' })),
+  AUTH_JWT_AUDIENCE: Type.Optional(Type.String({
+    description: 'What a token\'s `aud` must hold, one of a comma list; needed for tokens', whenUnset: 'none'
+  })),
+  AUTH_JWT_NAME_CLAIM: Type.String({
+    description: 'The claim that names the caller; a path such as `a.b` reaches inside', default: 'sub', pattern: printable, wants: printableWants
+  }),
+  AUTH_JWT_SCOPE_CLAIM: Type.String({
+    description: 'The claim with scopes such as `sluice:produce:orders-*`', default: 'scope', pattern: printable, wants: printableWants
+  }),
+  AUTH_JWT_CLOCK_TOLERANCE_SECONDS: Type.Integer({
+    description: 'How far the issuer\'s clock may be from this one', default: 30, minimum: 0, maximum: 600
+  }),
+  TLS_CERT_FILE: location('PEM file with the server\'s certificate chain: HTTPS instead of HTTP; read again when it changes'),
+  TLS_KEY_FILE: location('PEM file with its private key'),
+  TLS_CLIENT_CA_FILE: location('PEM file with the authorities whose client certificates are accepted'),
+  TLS_CLIENT_CERT: oneOf('Whether every client must show one', 'optional', ['optional', 'required']),
+  HTTP2: Type.Boolean({ description: 'HTTP/2 beside HTTP/1.1, with TLS', default: false }),
+  CORS_ORIGINS: Type.Optional(Type.String({
+    description: 'Origins (a comma list, as in `https://app.example`) whose web pages may call; `*` is any, and needs authentication', whenUnset: 'none'
   })),
   ALLOWED_HOSTS: Type.Optional(Type.String({
     description: 'Host names (a comma list) accepted in `Host` and `Origin` when authentication is off, besides loopback names and IP addresses; `*` accepts any',
     whenUnset: 'none'
-  }))
+  })),
+  RECORD_HEADERS_ALLOWED: Type.String({
+    description: 'Request headers (a comma list; `x-github-*` is any that begins so, `*` is any) that callers may have copied into records. Headers that may hold secrets (`Authorization`, cookies, API keys, tokens, signatures) never are',
+    default: '*'
+  }),
+  WEBHOOK_SIGNATURES: Type.Optional(Type.String({
+    description: 'Topics that take signed webhooks only, as JSON: see docs/webhooks.md', whenUnset: 'none', secret: true
+  })),
+  WEBHOOK_SIGNATURES_FILE: location('A file with the same JSON')
 }
 
 const kafka = {
@@ -109,6 +150,41 @@ const producer = {
   KAFKA_DELIVERY_TIMEOUT_MS: milliseconds('How long the client goes on trying to deliver a record', 120_000, 1, INT32_MAX),
   KAFKA_ALLOW_AUTO_CREATE_TOPICS: Type.Boolean({
     description: 'Whether a record for an unknown topic may make the broker create it', default: false
+  })
+}
+
+const transactions = {
+  KAFKA_TRANSACTIONAL_ID_PREFIX: Type.Optional(Type.String({
+    description: 'What the ids of this process\'s transactional producers begin with. With one of its own a process that was killed aborts, when it starts again, what it left open',
+    whenUnset: 'a new one with each start, `sluice-<uuid>`',
+    pattern: transactionalIdPattern,
+    wants: '1 to 200 of A-Z a-z 0-9 . _ -'
+  })),
+  KAFKA_TRANSACTION_PRODUCERS: Type.Integer({
+    description: 'Transactions that may be open at once. Each has a client of its own, made when it is first needed', default: 2, minimum: 1, maximum: 64
+  }),
+  KAFKA_TRANSACTION_MAX_WAITING: Type.Integer({
+    description: 'Requests that may wait for one of them; above it the answer is 503', default: 100, minimum: 0, maximum: 100_000
+  }),
+  KAFKA_TRANSACTION_MAX_BYTES: Type.Integer({
+    description: 'Bytes of all records of a transaction; above it the answer is 413', default: 8_388_608, minimum: 1000, maximum: 17_179_869_184
+  }),
+  KAFKA_TRANSACTION_TIMEOUT_MS: milliseconds(
+    'After how long Kafka aborts a transaction whose process is gone. Until then readers with `read_committed` wait behind it', 15_000, 1000, 900_000)
+}
+
+const reader = {
+  READ_CLIENTS: Type.Integer({
+    description: 'Reads of stored records (`GET /topics/…`) that may be under way at once. Each has a client of its own, made when it is first needed',
+    default: 2,
+    minimum: 1,
+    maximum: 64
+  }),
+  READ_MAX_WAITING: Type.Integer({
+    description: 'Requests that may wait for one of them; above it the answer is 503', default: 50, minimum: 0, maximum: 100_000
+  }),
+  READ_MAX_BYTES: Type.Integer({
+    description: 'Bytes of keys, values and headers in one answer. A single record that is larger comes truncated', default: 1_048_576, minimum: 1000, maximum: 104_857_600
   })
 }
 
@@ -208,10 +284,12 @@ export const environmentGroups = [
   { title: 'Server', variables: server },
   { title: 'Kafka', variables: kafka },
   { title: 'Producer', variables: producer },
+  { title: 'Transactions', variables: transactions },
+  { title: 'Looking at stored records', variables: reader },
   { title: 'Consumer', variables: consumer }
 ] as const
 
-export const environmentSchema = Type.Object({ ...server, ...kafka, ...producer, ...consumer }, { additionalProperties: false })
+export const environmentSchema = Type.Object({ ...server, ...kafka, ...producer, ...transactions, ...reader, ...consumer }, { additionalProperties: false })
 
 /** The variables once they are checked: numbers are numbers, and whatever has a default is there. */
 export type Environment = Type.Static<typeof environmentSchema>

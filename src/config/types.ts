@@ -1,10 +1,15 @@
 /** What the whole process is configured with. Types only; `loadConfig` makes the one frozen value. */
 
+import type { SignatureRule } from '../webhook-signature.js'
+
+import type { PrincipalSettings } from '../auth/rules-file.js'
+
 /** librdkafka properties, by their librdkafka names. Never holds `undefined`: the client would send the word. */
 export type ClientProperties = Readonly<Record<string, string | number | boolean>>
 
 export interface Config {
   readonly http: HttpConfig
+  readonly webhooks: WebhooksConfig
   /** A pino level. */
   readonly logLevel: string
   /** How long a close may take altogether before the process gives up waiting. */
@@ -16,6 +21,8 @@ export interface Config {
     readonly client: ClientProperties
   }
   readonly producer: ProducerConfig
+  readonly transactions: TransactionsConfig
+  readonly reader: ReaderConfig
   /** `null`: this process only produces. */
   readonly consumer: ConsumerConfig | null
 }
@@ -28,8 +35,54 @@ export interface HttpConfig {
   readonly requestTimeoutMs: number
   /** Lower-case names accepted in Host and Origin besides loopback names and IP addresses; `*` accepts any. */
   readonly allowedHosts: readonly string[]
-  /** `loopback`: nobody outside this machine can call. `off`: somebody chose to accept unauthenticated callers. */
-  readonly auth: 'off' | 'loopback'
+  /**
+   * `loopback`: nobody outside this machine can call. `off`: somebody chose to accept unauthenticated callers. `on`: all say
+   * who they are.
+   */
+  readonly auth: 'off' | 'loopback' | 'on'
+  /** `null` unless `auth` is `on`. */
+  readonly access: AccessConfig | null
+  /** What is open to all while others must say who they are. */
+  readonly openPages: readonly ('metrics' | 'docs')[]
+  readonly tls: TlsConfig | null
+  /** Only with TLS. */
+  readonly http2: boolean
+  /** Origins whose pages may call, or `*`. */
+  readonly corsOrigins: readonly string[]
+}
+
+export interface AccessConfig {
+  /** The absolute path of the rules. */
+  readonly file: string | null
+  /** From the environment. */
+  readonly keys: readonly PrincipalSettings[]
+  readonly tokens: TokenConfig | null
+}
+
+export interface TokenConfig {
+  readonly jwksUrl: string
+  readonly issuer: string
+  /** At least one. */
+  readonly audience: readonly string[]
+  readonly nameClaim: string
+  readonly scopeClaim: string
+  readonly clockToleranceSeconds: number
+}
+
+/** Absolute paths. */
+export interface TlsConfig {
+  readonly certFile: string
+  readonly keyFile: string
+  /** `null`: client certificates are not asked for. */
+  readonly clientCaFile: string | null
+  readonly clientCertRequired: boolean
+}
+
+export interface WebhooksConfig {
+  /** Lower-case names of request headers that may become record headers, `*` at the end for any that begin so. */
+  readonly recordHeaders: readonly string[]
+  /** One for each topic that takes signed webhooks only. */
+  readonly signatures: readonly SignatureRule[]
 }
 
 export interface ProducerConfig {
@@ -44,6 +97,29 @@ export interface ProducerConfig {
   readonly queueMaxBytes: number
   readonly deliveryTimeoutMs: number
   readonly allowAutoCreateTopics: boolean
+}
+
+export interface TransactionsConfig {
+  /** What the transactional ids begin with: `<prefix>-0`, `<prefix>-1`, …; `null`: this process makes up one of its own. */
+  readonly idPrefix: string | null
+  /** How many transactions may be open at once: each has a client of its own. */
+  readonly producers: number
+  /** How many requests may wait for one of them. */
+  readonly maxWaiting: number
+  /** Bytes of key, value and headers in one transaction. */
+  readonly maxBytes: number
+  /** After how long Kafka aborts a transaction whose producer is gone. */
+  readonly timeoutMs: number
+}
+
+/** For looking at stored records. */
+export interface ReaderConfig {
+  /** How many reads may be under way at once: each has a client of its own. */
+  readonly clients: number
+  /** How many requests may wait for one of them. */
+  readonly maxWaiting: number
+  /** Bytes of key, value and headers in one answer. */
+  readonly maxBytes: number
 }
 
 export interface ConsumerConfig {

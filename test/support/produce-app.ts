@@ -3,10 +3,14 @@ import auth from '../../plugins/auth.js'
 import errors from '../../plugins/errors.js'
 import producer from '../../plugins/producer.js'
 import swagger from '../../plugins/swagger.js'
+import cloudEvents from '../../routes/cloud-events.js'
+import raw from '../../routes/raw.js'
 import records from '../../routes/records.js'
 import sendMessage from '../../routes/send-message.js'
 import type { ProducerConfig } from '../../src/config.js'
+import { HeaderAllowlist } from '../../src/header-allowlist.js'
 import { serverOptions } from '../../src/server-options.js'
+import { WebhookSignatures, type SignatureRule } from '../../src/webhook-signature.js'
 import { FakeProducer } from './fake-producer.js'
 
 export const producerSettings: ProducerConfig = {
@@ -25,7 +29,13 @@ export const bodyLimitBytes = 2_000_000
 
 /** The producing half of the gateway over a fake producer, and what it logged. */
 export async function produceApp (
-  { topic = 'a', settings = producerSettings }: { topic?: string | null, settings?: ProducerConfig } = {}
+  { topic = 'a', settings = producerSettings, recordHeaders = ['*'], signatures = [], now }: {
+    topic?: string | null
+    settings?: ProducerConfig
+    recordHeaders?: readonly string[]
+    signatures?: readonly SignatureRule[]
+    now?: () => number
+  } = {}
 ): Promise<{ app: FastifyInstance, kafka: FakeProducer, logged: Record<string, unknown>[] }> {
   const kafka = new FakeProducer()
   const logged: Record<string, unknown>[] = []
@@ -36,6 +46,9 @@ export async function produceApp (
   await app.register(swagger, { version: '0.0.0' })
   await app.register(producer, { client: {}, settings, closeTimeoutMs: 1_000, producer: kafka })
   await app.register(records, { requestTimeoutMs: 5_000 })
+  const webhookSignatures = new WebhookSignatures(signatures, now)
+  await app.register(raw, { requestTimeoutMs: 5_000, allowlist: new HeaderAllowlist(recordHeaders), signatures: webhookSignatures })
+  await app.register(cloudEvents, { requestTimeoutMs: 5_000, signatures: webhookSignatures })
   await app.register(sendMessage, { topic, requestTimeoutMs: 5_000 })
   await app.ready()
   // As after the first connection: the list of topics is at hand, and no request waits for it.

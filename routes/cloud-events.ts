@@ -1,0 +1,132 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { Type } from 'typebox'
+import { accessErrors } from '../src/access.js'
+import { batchStatus, longestRetry, toResult } from '../src/batch-result.js'
+import { maxEventAttributes } from '../src/cloud-event-attributes.js'
+import { decodeEvents } from '../src/cloud-events.js'
+import { problemResponses, SluiceError, toProblem } from '../src/errors.js'
+import { checkTopicName, produceErrors, produceMany, produceOne } from '../src/produce.js'
+import { queryParameters } from '../src/query-parameters.js'
+import { bodyBytes, takeBytes } from '../src/raw-body.js'
+import { maxBatchRecords } from '../src/record-json.js'
+import { requestTimeoutMs } from '../src/request-timeout.js'
+import { tracer } from '../src/trace-context.js'
+import type { WebhookSignatures } from '../src/webhook-signature.js'
+import { batchResult, receiptSchema, requestTimeoutHeader, topicParams } from './records.js'
+
+export interface CloudEventsRouteOptions {
+  /** How long a caller waits that does not say so itself. */
+  readonly requestTimeoutMs: number
+  readonly signatures: WebhookSignatures
+}
+
+const attribute = (name: string, example: string) =>
+  Type.Optional(Type.String({ description: `Binary mode: the attribute \`${name}\`, percent-encoded.`, examples: [example] }))
+
+const event = Type.Object({
+  specversion: Type.Literal('1.0'),
+  id: Type.String({ minLength: 1 }),
+  source: Type.String({ minLength: 1 }),
+  type: Type.String({ minLength: 1 }),
+  subject: Type.Optional(Type.Union([Type.String({ minLength: 1 }), Type.Null()])),
+  time: Type.Optional(Type.Union([Type.String({ format: 'date-time' }), Type.Null()])),
+  datacontenttype: Type.Optional(Type.Union([Type.String({ minLength: 1 }), Type.Null()])),
+  dataschema: Type.Optional(Type.Union([Type.String({ minLength: 1 }), Type.Null()])),
+  partitionkey: Type.Optional(Type.Union([Type.String({ minLength: 1 }), Type.Null()], { description: 'Becomes the key of the record.' })),
+  data: Type.Optional(Type.Unknown()),
+  data_base64: Type.Optional(Type.Union([Type.String({ contentEncoding: 'base64' }), Type.Null()]))
+}, {
+  title: 'CloudEvent',
+  description: 'Any other member is an extension attribute: a name of a-z and 0-9, and a string, an integer of 32 bits, a boolean or null.',
+  additionalProperties: { anyOf: [{ type: 'string' }, { type: 'integer', minimum: -0x80000000, maximum: 0x7fffffff }, { type: 'boolean' }, { type: 'null' }] },
+  maxProperties: maxEventAttributes
+})
+
+const receipt = { topic: 'orders', partition: 2, offset: 4711, timestamp: 1767225600000 }
+const example = { specversion: '1.0', id: 'e-1', source: '/shop', type: 'shop.order.placed', partitionkey: 'customer-7', data: { total: 12.5 } }
+
+const schema = {
+  operationId: 'produceCloudEvents',
+  summary: 'Produce CloudEvents',
+  description: 'Takes CloudEvents 1.0 in any content mode of the HTTP binding, as its `Content-Type` says, and writes them by the Kafka ' +
+    'binding. Binary: `ce-` headers become `ce_` record headers, and the body the value. Structured: the event stays as it was ' +
+    'written. Batched: one structured record an event, in order, answered like a batch. `partitionkey` becomes the key, and stays an ' +
+    'attribute. A fault in an event refuses the whole request.',
+  tags: ['produce'],
+  params: topicParams,
+  headers: Type.Object({
+    ...requestTimeoutHeader.properties,
+    'ce-specversion': attribute('specversion', '1.0'),
+    'ce-id': attribute('id', 'e-1'),
+    'ce-source': attribute('source', '/shop'),
+    'ce-type': attribute('type', 'shop.order.placed'),
+    'ce-subject': attribute('subject', 'order-4711'),
+    'ce-time': attribute('time', '2026-01-01T00:00:00Z'),
+    'ce-dataschema': attribute('dataschema', 'https://shop.example/schemas/order'),
+    'ce-partitionkey': attribute('partitionkey', 'customer-7')
+  }),
+  body: {
+    content: {
+      'application/cloudevents+json': { schema: event, examples: { structured: { value: example } } },
+      'application/cloudevents-batch+json': {
+        schema: Type.Array(event, { maxItems: maxBatchRecords }), examples: { batched: { value: [example, { ...example, id: 'e-2' }] } }
+      },
+      '*/*': { schema: Type.Unsafe<Buffer>({ type: 'string', format: 'binary', description: 'Binary mode: the data, beside `ce-` headers.' }) }
+    }
+  },
+  // Typed loosely: which of them it is follows from the outcomes.
+  response: {
+    ...problemResponses(...accessErrors, ...produceErrors, 'SLUICE_MALFORMED_JSON', 'SLUICE_SIGNATURE_INVALID'),
+    200: {
+      description: 'Written: a receipt, or for a batch the receipts.',
+      content: {
+        'application/json': {
+          schema: Type.Union([receiptSchema, batchResult]),
+          examples: { receipt: { value: receipt }, batch: { value: { records: [receipt] } } }
+        }
+      }
+    },
+    207: {
+      description: 'A batch whose events did not all end alike.',
+      content: {
+        'application/json': {
+          schema: batchResult,
+          examples: {
+            mixed: { value: { records: [receipt, toProblem(new SluiceError('SLUICE_RECORD_TOO_LARGE', 'A record may have 1000000 bytes.'))] } }
+          }
+        }
+      }
+    }
+  } as Record<number, object>
+}
+
+const cloudEventsRoute: FastifyPluginAsyncTypebox<CloudEventsRouteOptions> = async (fastify, options) => {
+  takeBytes(fastify)
+
+  fastify.post('/topics/:topic/events', {
+    schema,
+    config: { right: 'produce', signed: true },
+    // The schemas document what `checkTopicName` and `decodeEvents` check: they say better what is wrong.
+    validatorCompiler: () => () => true,
+    serializerCompiler: () => JSON.stringify
+  }, async (request, reply) => {
+    const { topic } = request.params
+    checkTopicName(topic)
+    const body = bodyBytes(request)
+    // Before anything else is said of the request: without a signature it need not be known who asks.
+    options.signatures.verify(topic, request.headers, body)
+    queryParameters(request, [])
+    const timeoutMs = requestTimeoutMs(request.headers['request-timeout'], options.requestTimeoutMs)
+    const events = decodeEvents(topic, request, body)
+    const trace = tracer(request.headers)
+    reply.type('application/json; charset=utf-8')
+    if (!events.isBatch) return await produceOne(fastify, trace(events.records[0]), timeoutMs)
+    const outcomes = await produceMany(fastify, topic, events.records.map(trace), timeoutMs)
+    const retryAfter = longestRetry(outcomes)
+    if (retryAfter > 0) reply.header('retry-after', String(retryAfter))
+    reply.code(batchStatus(outcomes))
+    return { records: outcomes.map(toResult) }
+  })
+}
+
+export default cloudEventsRoute
