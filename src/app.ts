@@ -1,13 +1,14 @@
 import { existsSync, readFileSync } from 'node:fs'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import type { Counter } from 'prom-client'
-import auth from '../plugins/auth.js'
+import auth, { type AuthObserver } from '../plugins/auth.js'
 import closing from '../plugins/closing.js'
 import consumer, { type ConsumerPluginOptions } from '../plugins/consumer.js'
 import errors from '../plugins/errors.js'
 import metrics from '../plugins/metrics.js'
 import producer, { type ProducerPluginOptions } from '../plugins/producer.js'
 import swagger from '../plugins/swagger.js'
+import transactions, { type TransactionsPluginOptions } from '../plugins/transactions.js'
 import cloudEventsRoute from '../routes/cloud-events.js'
 import consumerRoute from '../routes/consumer.js'
 import healthRoutes from '../routes/health.js'
@@ -15,6 +16,7 @@ import metricsRoute from '../routes/metrics.js'
 import rawRoute from '../routes/raw.js'
 import recordsRoute from '../routes/records.js'
 import sendMessageRoute from '../routes/send-message.js'
+import transactionsRoute from '../routes/transactions.js'
 import type { ClientProperties, Config } from './config.js'
 import { startEmbeddedBroker } from './kafka/embedded-broker.js'
 import type { ProducerObserver } from './kafka/record-producer.js'
@@ -26,6 +28,7 @@ import { WebhookSignatures } from './webhook-signature.js'
 export interface Overrides {
   readonly logger?: FastifyServerOptions['logger']
   readonly producer?: ProducerPluginOptions['producer']
+  readonly transactions?: TransactionsPluginOptions['transactions']
   readonly handler?: ConsumerPluginOptions['handler']
   readonly connect?: ConsumerPluginOptions['connect']
   readonly onFenced?: ConsumerPluginOptions['onFenced']
@@ -35,6 +38,8 @@ export interface Overrides {
 const RESERVED_FOR_LEAVING_MS = 10_000
 /** What the producer gets to deliver what handlers and requests have just handed over. */
 const PRODUCER_CLOSE_MS = 10_000
+/** What transactions get that are still open once all requests have ended or were cut off. */
+const TRANSACTIONS_CLOSE_MS = 3_000
 
 // One level up from the sources, two from what is built.
 const manifest = ['../package.json', '../../package.json'].map(path => new URL(path, import.meta.url)).find(url => existsSync(url))!
@@ -52,7 +57,7 @@ export async function buildApp (config: Config, overrides: Overrides = {}): Prom
     await app.register(errors)
     await app.register(closing, { requestsTimeoutMs: timeBefore(PRODUCER_CLOSE_MS, config) })
     await app.register(metrics)
-    await app.register(auth, config.http)
+    await app.register(auth, { ...config.http, observer: authMetrics(app) })
     await app.register(swagger, { version })
     await app.register(producer, {
       client,
@@ -61,6 +66,14 @@ export async function buildApp (config: Config, overrides: Overrides = {}): Prom
       embedded: config.kafka.embedded,
       observer: produceMetrics(app),
       ...(overrides.producer && { producer: overrides.producer })
+    })
+    await app.register(transactions, {
+      client,
+      producer: config.producer,
+      settings: config.transactions,
+      closeTimeoutMs: Math.min(TRANSACTIONS_CLOSE_MS, config.shutdownTimeoutMs),
+      embedded: config.kafka.embedded,
+      ...(overrides.transactions && { transactions: overrides.transactions })
     })
     await app.register(consumer, {
       config: config.consumer,
@@ -77,6 +90,7 @@ export async function buildApp (config: Config, overrides: Overrides = {}): Prom
       requestTimeoutMs: config.http.requestTimeoutMs, allowlist: new HeaderAllowlist(config.webhooks.recordHeaders), signatures
     })
     await app.register(cloudEventsRoute, { requestTimeoutMs: config.http.requestTimeoutMs, signatures })
+    await app.register(transactionsRoute, { requestTimeoutMs: config.http.requestTimeoutMs })
     await app.register(consumerRoute)
     await app.register(healthRoutes)
     await app.register(metricsRoute)
@@ -112,6 +126,15 @@ function drainTime (config: Config): number {
 /** What of the time to close is left for what comes before something that needs this long; half of it at least. */
 function timeBefore (reservedMs: number, { shutdownTimeoutMs }: Config): number {
   return Math.max(shutdownTimeoutMs - reservedMs, shutdownTimeoutMs / 2)
+}
+
+function authMetrics (app: FastifyInstance): AuthObserver {
+  const { refusals, rulesCurrent, keyFetches } = app.metrics.auth
+  return {
+    refused (reason) { refusals.inc({ reason }) },
+    rulesRead (current) { rulesCurrent.set(current ? 1 : 0) },
+    keysFetched (fetched) { keyFetches.inc({ result: fetched ? 'ok' : 'failed' }) }
+  }
 }
 
 function produceMetrics (app: FastifyInstance): ProducerObserver {

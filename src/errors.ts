@@ -49,6 +49,7 @@ export const errorTable = {
   SLUICE_QUEUE_FULL: { status: 503, title: 'The queue is full', retryAfterSeconds: 1 },
   SLUICE_BROKER_UNAVAILABLE: { status: 503, title: 'Kafka cannot be reached', retryAfterSeconds: 2 },
   SLUICE_NOT_PRODUCED: { status: 503, title: 'The record was not produced', retryAfterSeconds: 1 },
+  SLUICE_AUTH_UNAVAILABLE: { status: 503, title: 'Tokens cannot be verified', retryAfterSeconds: 5 },
   SLUICE_CLOSING: { status: 503, title: 'The gateway is closing', retryAfterSeconds: 5 },
   SLUICE_DELIVERY_UNKNOWN: { status: 504, title: 'Kafka did not answer in time' },
   SLUICE_TRANSACTION_UNKNOWN: { status: 504, title: 'Kafka did not acknowledge the commit in time' }

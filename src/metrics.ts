@@ -23,6 +23,11 @@ export function createMetrics (registry: Registry) {
       requests: histogram('sluice_http_request_duration_seconds', 'Time from a request\'s arrival to the end of its response',
         REQUEST_BUCKETS, ['method', 'route', 'status'])
     },
+    auth: {
+      refusals: counter('sluice_auth_refusals_total', 'Requests whose sender was turned away, by the reason', ['reason']),
+      rulesCurrent: gauge('sluice_auth_rules_current', '1 while the rules in force are those of AUTH_FILE as it is, 0 while older ones are'),
+      keyFetches: counter('sluice_auth_jwks_fetches_total', 'Fetches of the keys that tokens are verified with', ['result'])
+    },
     producer: {
       duration: histogram('sluice_produce_duration_seconds', 'Time from handing a record over to its acknowledgement by the broker (acks=all)',
         REQUEST_BUCKETS),
@@ -31,6 +36,21 @@ export function createMetrics (registry: Registry) {
       pendingRecords: gauge('sluice_produce_pending_records', 'Records handed over and not acknowledged yet'),
       pendingBytes: gauge('sluice_produce_pending_bytes', 'Bytes of the records handed over and not acknowledged yet'),
       reachable: gauge('sluice_produce_broker_reachable', '1 while the brokers answer the producer, else 0')
+    },
+    transactions: {
+      duration: histogram('sluice_transaction_duration_seconds', 'Time from a transaction\'s request to its end, waiting included', REQUEST_BUCKETS),
+      ended: counter('sluice_transactions_total', 'Transactions by their end: committed, aborted, unknown, refused (never begun)', ['result']),
+      records: counter('sluice_transaction_records_total', 'Records of committed transactions'),
+      open: gauge('sluice_transactions_open', 'Transactional producers that are in use'),
+      waiting: gauge('sluice_transactions_waiting', 'Transactions that wait for a producer'),
+      bytes: gauge('sluice_transactions_pending_bytes', 'Bytes of the records of both'),
+      replaced: counter('sluice_transaction_producers_replaced_total', 'Transactional producers that were thrown away: fenced, fatal', ['reason'])
+    },
+    reader: {
+      reading: gauge('sluice_reads_open', 'Reads of stored records that are under way'),
+      waiting: gauge('sluice_reads_waiting', 'Reads of stored records that wait for a client'),
+      clients: gauge('sluice_read_clients', 'Clients for reading stored records that are connected'),
+      records: counter('sluice_read_records_total', 'Stored records that were shown')
     },
     consumer: {
       inFlightLimit: gauge('sluice_consumer_in_flight_limit_records', 'Handlers that may run at once (KAFKA_MAX_PROC_COUNT)'),

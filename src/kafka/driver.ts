@@ -25,7 +25,10 @@ export const codes = {
   topicUnknownToClient: -188,
   partitionUnknown: -190,
   purgedInQueue: -152,
+  purgedInFlight: -151,
+  fenced: -144,
   queueFull: -184,
+  state: -172,
   fatal: -150,
   unknownTopicOrPartition: 3,
   messageTooLarge: 10,
@@ -34,9 +37,12 @@ export const codes = {
   topicAuthorizationFailed: 29,
   clusterAuthorizationFailed: 31,
   invalidTimestamp: 32,
+  invalidProducerEpoch: 47,
+  transactionalIdAuthorizationFailed: 53,
   unsupportedForMessageFormat: 43,
   policyViolation: 44,
-  invalidRecord: 87
+  invalidRecord: 87,
+  producerFenced: 90
 } as const
 
 /**
@@ -106,4 +112,26 @@ export function requestTopic (client: NativeProducer, topic: string, timeoutMs: 
     // Without `allTopics: false` the client would ask for all topics and leave the name out.
     client.getMetadata({ topic, allTopics: false, timeout: timeoutMs }, err => { err ? reject(err) : resolve() })
   })
+}
+
+/** What the calls of a transaction say when they fail. */
+export interface TransactionError extends DriverError {
+  /** The client is of no more use. */
+  readonly isFatal?: boolean
+  /** The same call may be made again, and goes on where the first one was. */
+  readonly isRetriable?: boolean
+  readonly isTxnRequiresAbort?: boolean
+}
+
+/** A call of a transaction: what went wrong, or `null`. It occupies a libuv thread until then, for `timeoutMs` at most. */
+export type TransactionStep = 'initTransactions' | 'commitTransaction' | 'abortTransaction'
+
+/** Makes one of these calls. One at a time: the client must not be disconnected before it has called back. */
+export function transactionStep (client: NativeProducer, step: TransactionStep, timeoutMs: number): Promise<TransactionError | null> {
+  return new Promise(resolve => { client[step](timeoutMs, err => resolve(err as TransactionError | undefined ?? null)) })
+}
+
+/** Begins a transaction, without asking a broker. */
+export function beginTransaction (client: NativeProducer): Promise<TransactionError | null> {
+  return new Promise(resolve => { client.beginTransaction(err => resolve(err as TransactionError | undefined ?? null)) })
 }

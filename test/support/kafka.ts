@@ -250,6 +250,11 @@ export class Kafka {
     return this.#call('transaction', { topic, records: records.map(toWire), commit, transactionalId })
   }
 
+  /** Writes records in a transaction that is neither committed nor aborted: Kafka does that after a minute. */
+  async leaveTransactionOpen (topic: string, records: NewRecord[], transactionalId: string): Promise<void> {
+    await this.#call('openTransaction', { topic, records: records.map(toWire), transactionalId })
+  }
+
   /** Writes one record a line with kcat. With `delimiter`, what stands before its first occurrence is the key. */
   async kcatProduce (topic: string, lines: string[], { delimiter }: { delimiter?: string } = {}): Promise<void> {
     const keys = delimiter === undefined ? [] : ['-K', delimiter]

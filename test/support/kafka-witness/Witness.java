@@ -144,6 +144,7 @@ public class Witness {
       case "read": return read(bootstrap, request);
       case "produce": return produce(PRODUCERS.computeIfAbsent(bootstrap, servers -> producer(servers, null)), request);
       case "transaction": return transaction(bootstrap, request);
+      case "openTransaction": return openTransaction(bootstrap, request);
       case "follow": return follow(bootstrap, request);
       case "followCommits": return followCommits(bootstrap, request);
       case "unfollow": return unfollow(request);
@@ -337,6 +338,15 @@ public class Witness {
       if (request.get("commit").asBoolean()) producer.commitTransaction(); else producer.abortTransaction();
       return written;
     }
+  }
+
+  /** Leaves a transaction open, as a process does that is killed: its producer is kept, and never used again. */
+  static Object openTransaction(String bootstrap, JsonNode request) throws Exception {
+    KafkaProducer<byte[], byte[]> producer = producer(bootstrap, text(request, "transactionalId"));
+    producer.initTransactions();
+    producer.beginTransaction();
+    PRODUCERS.put("open " + text(request, "transactionalId"), producer);
+    return produce(producer, request);
   }
 
   static Object produce(KafkaProducer<byte[], byte[]> producer, JsonNode request) throws Exception {
