@@ -11,7 +11,7 @@ import type { Handler, Sink } from '../src/engine/types.js'
 import { GroupMember, type ConnectedSource, type GroupMemberState } from '../src/group-member.js'
 import { createHandler } from '../src/handlers/index.js'
 import { connectSource } from '../src/kafka/consumer.js'
-import type { ExcludedTopics } from '../src/kafka/subscription.js'
+import { Subscription, type ExcludedTopics } from '../src/kafka/subscription.js'
 import type { Metrics } from '../src/metrics.js'
 import type { KafkaRecord } from '../src/record.js'
 import { deferralOf, originalOf, retryRecord } from '../src/retry-topic.js'
@@ -70,7 +70,9 @@ export default fp<ConsumerPluginOptions>(async (app, options) => {
   const deadLetterTopicOf = (topic: string) => deadLetterTopic(config.deadLetterTopic, topic)
   const observer = createObserver(log, app.metrics.consumer)
   const { groupId, retryTopic } = config
-  const original = (record: KafkaRecord) => record.topic === retryTopic?.name ? originalOf(record) : record
+  const subscription = new Subscription(config.topics, excludedTopics(config))
+  const consumed = (topic: string) => subscription.means(topic)
+  const original = (record: KafkaRecord) => record.topic === retryTopic?.name ? originalOf(record, consumed) : record
   const sink: Sink = async letter => {
     const nowMs = Date.now()
     const record = original(letter.record)

@@ -70,7 +70,7 @@ export class Controlled implements ConsumerControls {
 
   async seek (selection: Selection, position: Position): Promise<PartitionOffset[]> {
     check(selection)
-    const at = typeof position === 'object' ? position.timestamp : position
+    const at = typeof position === 'object' ? (position as { timestamp: number } | null)?.timestamp : position
     if (typeof at === 'number' ? !Number.isSafeInteger(at) || at < 0 : at !== 'beginning' && at !== 'end') {
       throw new ControlError('invalid', `a position is an offset, { timestamp } in milliseconds since 1970, 'beginning' or 'end', got ${JSON.stringify(position)}`)
     }

@@ -42,20 +42,31 @@ export function deferralOf (record: KafkaRecord, nowMs: number, maxWaitMs: numbe
   return { attempts, waitMs: Math.min(maxWaitMs, Math.max(0, dueAt - nowMs)) }
 }
 
-/** The record that it was in its own topic: what a handler is to see, and a dead letter to speak of. */
-export function originalOf (record: KafkaRecord): KafkaRecord {
+/**
+ * The record that it was in its own topic: what a handler is to see, and a dead letter to speak of.
+ *
+ * @param consumed whether records of a topic are handled here. Whoever can write to the retry topic can write any name: one that is
+ *   not among these is not believed, so that nobody chooses where a dead letter goes
+ */
+export function originalOf (record: KafkaRecord, consumed: (topic: string) => boolean): KafkaRecord {
   const topic = textIn(record, DEAD_LETTER_HEADERS.topic)
   const partition = numberIn(record, DEAD_LETTER_HEADERS.partition)
   const offset = numberIn(record, DEAD_LETTER_HEADERS.offset)
-  if (topic === null || partition === null || offset === null || numberIn(record, DUE_HEADER) === null) return record
+  if (topic === null || !consumed(topic) || partition === null || offset === null || numberIn(record, DUE_HEADER) === null) return record
   return {
     ...record,
     topic,
     partition,
     offset,
     timestamp: numberIn(record, DEAD_LETTER_HEADERS.timestamp) ?? -1,
-    headers: record.headers.filter(({ name }) => !OWN_HEADERS.has(name))
+    headers: withoutOwn(record.headers)
   }
+}
+
+/** Ours are the last of their names: what came before is the record's own, a dead letter's that was sent again, say. */
+function withoutOwn (headers: readonly RecordHeader[]): RecordHeader[] {
+  const ours = new Set([...OWN_HEADERS].map(wanted => headers.findLastIndex(({ name }) => name === wanted)))
+  return headers.filter((_, index) => !ours.has(index))
 }
 
 // The last of a name is ours: what came before may have been the record's own.

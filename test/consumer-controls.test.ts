@@ -30,7 +30,7 @@ t.test('a partition without its topic, and what is no partition, are refused', a
 
 t.test('what is no position is refused before anything is asked of an engine', async t => {
   const controls = new Controlled(50, () => { throw new Error('not asked') })
-  for (const position of [-1, 0.5, NaN, Infinity, 'middle', {}, { timestamp: -1 }, { timestamp: '5' }, undefined, Number.MAX_SAFE_INTEGER + 1]) {
+  for (const position of [-1, 0.5, NaN, Infinity, 'middle', {}, { timestamp: -1 }, { timestamp: '5' }, undefined, null, Number.MAX_SAFE_INTEGER + 1]) {
     const error = await controls.seek({}, position as 'end').then(() => null, (error: unknown) => error)
     t.match(error, { kind: 'invalid' }, String(position))
     t.ok(error instanceof ControlError)

@@ -54,6 +54,11 @@ export class Subscription {
     }
   }
 
+  /** Whether this topic, should it exist, is among what is meant. */
+  means (topic: string): boolean {
+    return this.#names.includes(topic) || (!this.#isExcluded(topic) && this.#patterns.some(({ expression }) => expression.test(topic)))
+  }
+
   #isExcluded (topic: string): boolean {
     const { names, suffixes } = this.#excluded
     return topic.startsWith('__') || names.includes(topic) || suffixes.some(suffix => topic.endsWith(suffix))

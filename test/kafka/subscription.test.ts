@@ -47,3 +47,9 @@ t.test('what was found is given up when it is missing for the second time in a r
   t.strictSame(names(), ['a2', 'b'])
   t.strictSame(names(), ['b'])
 })
+
+t.test('it means its names, and whatever its patterns would find', async t => {
+  const subscription = new Subscription(['payments', '^orders'], { names: ['orders.retry'], suffixes: ['.dlq'] })
+  t.strictSame(['payments', 'orders', 'orders.eu', 'orders.dlq', 'orders.retry', 'reorders', '__orders'].filter(topic => subscription.means(topic)),
+    ['payments', 'orders', 'orders.eu'])
+})
