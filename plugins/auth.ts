@@ -1,14 +1,124 @@
-import { isIP } from 'node:net'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
-import { anyone } from '../src/access.js'
+import { anyone, forbidden, limitsOf, nobody, type Access, type Principal } from '../src/access.js'
+import { Authenticator, type AuthenticatorObserver, type Refusal } from '../src/auth/authenticator.js'
+import { countBody, isCountedAsItComes } from '../src/auth/counted-body.js'
+import { limiterOf } from '../src/auth/principals.js'
+import { Refusals, type RefusalReason } from '../src/auth/refusals.js'
+import { hostCheck, isForeignPage, type AllowedPages } from '../src/auth/same-machine.js'
 import type { HttpConfig } from '../src/config.js'
 import { SluiceError } from '../src/errors.js'
+import { hostOf } from '../src/request-host.js'
 
-export type AuthPluginOptions = Pick<HttpConfig, 'host' | 'allowedHosts' | 'auth'>
+export interface AuthObserver extends AuthenticatorObserver {
+  readonly refused: (reason: RefusalReason) => void
+}
 
-/** How many Host values that were found good are remembered. */
-const rememberedHosts = 1_000
+export interface AuthPluginOptions extends Pick<HttpConfig, 'host' | 'allowedHosts' | 'auth'>, Partial<Pick<HttpConfig, 'access' | 'openPages' | 'corsOrigins'>> {
+  readonly observer?: AuthObserver
+  /** How often AUTH_FILE is looked at. */
+  readonly lookEveryMs?: number
+}
+
+const LOOK_EVERY_MS = 2_000
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    access: Access
+  }
+}
+
+/**
+ * Decides who may do what, before anything else of a request is looked at.
+ *
+ * Every route that is registered after this one has a right, or is public; a route that has neither stops the start. While
+ * callers have to say who they are, whoever does not learns nothing, not even which paths exist. While nobody has to, web
+ * pages of elsewhere are kept away: `keepPagesAway`.
+ */
+async function auth (fastify: FastifyInstance, options: AuthPluginOptions): Promise<void> {
+  const { access = null, openPages = [], corsOrigins = [], observer = ignored } = options
+  const refusals = new Refusals(observer.refused)
+  const pages = { hosts: new Set(options.allowedHosts), origins: new Set(corsOrigins) }
+  let problems = (): string[] => []
+  fastify.decorate('access', {
+    get problems () { return problems() },
+    refused (request, reason, detail) { refusals.add(request, reason, detail) }
+  })
+  fastify.decorateRequest('limits', { getter () { return limitsOf(this) } })
+  checkRoutes(fastify, openPages)
+
+  if (access === null) {
+    fastify.decorateRequest('principal', { getter: () => anyone })
+    if (!pages.hosts.has('*')) keepPagesAway(fastify, options.host, pages, refusals)
+    return
+  }
+
+  const authenticator = new Authenticator({ access, log: fastify.log, observer, lookEveryMs: options.lookEveryMs ?? LOOK_EVERY_MS })
+  await authenticator.start()
+  fastify.addHook('onClose', async () => authenticator.close())
+  problems = () => authenticator.problems
+  fastify.decorateRequest('principal', null as unknown as Principal)
+  askWhoTheyAre(fastify, authenticator, pages, refusals)
+}
+
+/** Every request that is not for an open route says who sent it, and may do what it asks for. */
+function askWhoTheyAre (fastify: FastifyInstance, authenticator: Authenticator, pages: AllowedPages, refusals: Refusals): void {
+  fastify.addHook('onRequest', (request, reply, done) => {
+    const { config } = request.routeOptions
+    const isOpen = config?.public === true || config?.opened === true
+    request.principal = nobody
+    if (isOpen && !saysWhoItIs(request)) {
+      done()
+      return
+    }
+    authenticator.identify(request, (refusal, caller) => {
+      // To an open route a wrong key is worth as much as none; it counts as a guess all the same.
+      if (refusal !== null || caller === undefined) {
+        done(isOpen ? undefined : refused(request, reply, refusal!, refusals))
+        return
+      }
+      request.principal = caller.principal
+      const foreign = caller.ambient && !isOpen && isForeign(request, pages)
+      done(foreign ? refused(request, reply, foreignPage, refusals) : isOpen ? undefined : mayNot(request, reply, refusals))
+    })
+  })
+
+  fastify.addHook('preParsing', (request, _reply, payload, done) => {
+    const limiter = limiterOf(request.principal)
+    if (limiter !== undefined && isCountedAsItComes(request, limiter)) done(null, countBody(payload, limiter))
+    else done(null, payload)
+  })
+}
+
+/** Why a caller that is known may not do this, if so; else the request is counted. */
+function mayNot (request: FastifyRequest, reply: FastifyReply, refusals: Refusals): SluiceError | undefined {
+  const { principal } = request
+  const limiter = limiterOf(principal)
+  if (limiter !== undefined) {
+    try {
+      limiter.admit(isCountedAsItComes(request, limiter) ? 0 : Number(request.headers['content-length'] ?? 0))
+    } catch (error) {
+      return refused(request, reply, { reason: 'limit', error: error as SluiceError }, refusals)
+    } finally {
+      reply.header('ratelimit-policy', limiter.policy).header('ratelimit', limiter.remaining)
+    }
+  }
+  const { right } = request.routeOptions.config ?? {}
+  const { topic } = request.params as { topic?: string }
+  if (right === undefined || principal.may(right, topic)) return undefined
+  return refused(request, reply, { reason: 'right', error: forbidden(right, topic) }, refusals)
+}
+
+function refused (request: FastifyRequest, reply: FastifyReply, { reason, error }: Refusal, refusals: Refusals): SluiceError {
+  refusals.add(request, reason, error.message)
+  if (error.statusCode === 401) {
+    const wrong = reason === 'missing' ? '' : ', error="invalid_token"'
+    reply.header('www-authenticate', [`Bearer realm="sluice"${wrong}`, 'Basic realm="sluice", charset="UTF-8"'])
+  }
+  return error
+}
+
+const saysWhoItIs = ({ headers }: FastifyRequest): boolean => headers.authorization !== undefined || headers['x-api-key'] !== undefined
 
 /**
  * Keeps web pages away while nobody has to authenticate: a page from anywhere could otherwise post to a gateway on its
@@ -18,66 +128,59 @@ const rememberedHosts = 1_000
  *   rebound, nor can localhost.
  * - A page that simply posts here has an `Origin` that is not this host, or `Sec-Fetch-Site: cross-site`.
  *
- * Callers that are not browsers send neither `Origin` nor `Sec-Fetch-Site`, and are not affected. Routes with the config
- * `public: true` are open to all. There are no CORS headers.
+ * Callers that are not browsers send neither `Origin` nor `Sec-Fetch-Site`, and are not affected. Public routes are open to
+ * all.
  */
-async function auth (fastify: FastifyInstance, options: AuthPluginOptions): Promise<void> {
-  fastify.decorateRequest('principal', { getter: () => anyone })
-  const allowed = new Set(options.allowedHosts)
-  if (allowed.has('*')) return
-  const isAllowedHost = hostCheck(options.host.toLowerCase(), allowed)
-
-  fastify.addHook('onRequest', (request, _reply, done) => {
+function keepPagesAway (fastify: FastifyInstance, host: string, pages: AllowedPages, refusals: Refusals): void {
+  const isAllowedHost = hostCheck(host.toLowerCase(), pages.hosts)
+  fastify.addHook('onRequest', (request, reply, done) => {
     if (request.routeOptions.config?.public === true) { done(); return }
-    const { host, origin, 'sec-fetch-site': site } = request.headers
+    const host = hostOf(request.headers)
     // Without a Host it is HTTP/1.0, which no browser speaks.
-    if (host !== undefined && !isAllowedHost(host)) {
-      done(new SluiceError('SLUICE_FORBIDDEN_HOST',
-        'Requests must name this machine in Host: localhost, an IP address, or a name that ALLOWED_HOSTS lists.'))
-    } else if (origin === undefined ? site === 'cross-site' : !isAllowedOrigin(origin, host, allowed)) {
-      done(foreignOrigin(request))
-    } else {
-      done()
-    }
+    if (host !== undefined && !isAllowedHost(host)) done(refused(request, reply, foreignHost, refusals))
+    else if (isForeign(request, pages)) done(refused(request, reply, foreignPage, refusals))
+    else done()
   })
 }
 
-function foreignOrigin (request: FastifyRequest): SluiceError {
-  request.log.debug({ origin: request.headers.origin, site: request.headers['sec-fetch-site'] }, 'a web page from elsewhere was refused')
-  return new SluiceError('SLUICE_FORBIDDEN_ORIGIN',
-    'Web pages of other origins may not use this gateway while it asks for no authentication, unless ALLOWED_HOSTS lists their host.')
+function isForeign ({ headers }: FastifyRequest, pages: AllowedPages): boolean {
+  return isForeignPage({ origin: headers.origin, site: headers['sec-fetch-site'], host: hostOf(headers) }, pages)
 }
 
-/** Whether a Host header names this machine. Remembers the values that do: parsing takes longer than a look-up. */
-function hostCheck (own: string, allowed: ReadonlySet<string>): (host: string) => boolean {
-  const good = new Set<string>()
-  return host => {
-    if (good.has(host)) return true
-    const name = hostName(host)
-    if (name === null) return false
-    const isGood = name === 'localhost' || name.endsWith('.localhost') || isIP(name) !== 0 || name === own || allowed.has(name)
-    if (isGood) {
-      if (good.size >= rememberedHosts) good.clear()
-      good.add(host)
+const foreignHost: Refusal = {
+  reason: 'host',
+  error: new SluiceError('SLUICE_FORBIDDEN_HOST', 'Requests must name this machine in Host: localhost, an IP address, or a name that ALLOWED_HOSTS lists.')
+}
+
+const foreignPage: Refusal = {
+  reason: 'origin',
+  error: new SluiceError('SLUICE_FORBIDDEN_ORIGIN',
+    'Web pages of other origins may not use this gateway without a key of their own, unless ALLOWED_HOSTS lists their host or CORS_ORIGINS their origin.')
+}
+
+/** @throws at the start, for a route that is neither public nor has a right, or whose topic would not be looked at */
+function checkRoutes (fastify: FastifyInstance, openPages: HttpConfig['openPages']): void {
+  const routes: RouteOptions[] = []
+  fastify.addHook('onRoute', route => { routes.push(route) })
+  // Only now: another plugin's onRoute hook may have given the route its right.
+  fastify.addHook('onReady', async () => {
+    for (const { url, config } of routes) {
+      if (config?.public === true) continue
+      if (config?.right === undefined) throw new Error(`the route ${url} has no right, and is not public either: see src/access.ts`)
+      if (/:(?!topic\b)\w*topic/i.test(url)) throw new Error(`the route ${url} must call its parameter "topic", or nobody's rules for it are looked at`)
     }
-    return isGood
-  }
+  })
+  fastify.addHook('onRoute', route => {
+    const page = pageOf(route.url)
+    if (page !== undefined && openPages.includes(page)) route.config = { ...route.config, opened: true }
+  })
 }
 
-/** A browser sends its page's own origin: the same host and port as here, or one that somebody allowed. */
-function isAllowedOrigin (origin: string, host: string | undefined, allowed: ReadonlySet<string>): boolean {
-  const match = /^https?:\/\/([^/?#@]+)$/i.exec(origin)
-  if (match === null) return false
-  const authority = match[1] as string
-  if (host !== undefined && authority.toLowerCase() === host.toLowerCase()) return true
-  const name = hostName(authority)
-  return name !== null && allowed.has(name)
+function pageOf (url: string): HttpConfig['openPages'][number] | undefined {
+  if (url === '/metrics') return 'metrics'
+  return url === '/openapi.json' || url === '/docs' || url.startsWith('/docs/') ? 'docs' : undefined
 }
 
-/** The name in `name`, `name:port` or `[IPv6]:port`, in lower case and without a dot at its end. `null`: it is none of them. */
-function hostName (authority: string): string | null {
-  const match = /^(?:\[([0-9a-f:.]+)\]|([^:[\]/@\s]+?)\.?)(?::\d{1,5})?$/i.exec(authority)
-  return match === null ? null : (match[1] ?? match[2] as string).toLowerCase()
-}
+const ignored: AuthObserver = { refused: () => {}, rulesRead: () => {}, keysFetched: () => {} }
 
 export default fp(auth, { name: 'auth', dependencies: ['errors'], fastify: '5.x' })

@@ -35,11 +35,15 @@ async function docs (fastify: FastifyInstance, { version }: SwaggerPluginOptions
     }
   })
 
-  await fastify.register(swaggerUi, {
-    routePrefix: '/docs',
-    staticCSP: true,
-    // The badge of an online validator would send the document's address there.
-    uiConfig: { docExpansion: 'list', tryItOutEnabled: true, validatorUrl: null }
+  await fastify.register(async scope => {
+    // The plugin's routes take no config of ours.
+    scope.addHook('onRoute', route => { route.config = { ...route.config, right: 'read' } })
+    await scope.register(swaggerUi, {
+      routePrefix: '/docs',
+      staticCSP: true,
+      // The badge of an online validator would send the document's address there.
+      uiConfig: { docExpansion: 'list', tryItOutEnabled: true, validatorUrl: null }
+    })
   })
 
   fastify.get('/openapi.json', {

@@ -3,15 +3,20 @@ import { Type } from 'typebox'
 
 const healthSchema = Type.Object({
   status: Type.Union([Type.Literal('ok'), Type.Literal('stalled')]),
-  reasons: Type.Array(Type.String(), { description: 'What has stalled, in sentences for an operator. Empty when all is well.' })
+  reasons: Type.Optional(Type.Array(Type.String(), {
+    description: 'What has stalled, in sentences for an operator. Empty when all is well. Only for callers with the right `operate`.'
+  }))
 }, { title: 'Health' })
 
 const readinessSchema = Type.Object({
   status: Type.Union([Type.Literal('ready'), Type.Literal('not ready')]),
-  reasons: Type.Array(Type.String(), { description: 'What is missing, in sentences for an operator.' }),
-  assignedPartitions: Type.Union([Type.Integer(), Type.Null()], {
-    description: 'How many partitions the consumer owns. 0 is well where the group has more members than partitions. `null`: it only produces.'
-  })
+  reasons: Type.Optional(Type.Array(Type.String(), {
+    description: 'What is missing, in sentences for an operator, and what is wrong without keeping it from its work. Only for callers with the right `operate`.'
+  })),
+  assignedPartitions: Type.Optional(Type.Union([Type.Integer(), Type.Null()], {
+    description: 'How many partitions the consumer owns. 0 is well where the group has more members than partitions. `null`: it only produces. ' +
+      'Only for callers with the right `operate`.'
+  }))
 }, { title: 'Readiness' })
 
 const json = (description: string, schema: object, value: object) => ({
@@ -51,7 +56,9 @@ const healthRoutes: FastifyPluginAsyncTypebox = async app => {
   app.get('/healthz', { schema: healthz, config }, async (request, reply) => {
     const reasons = app.consumer?.stalls.map(({ reason }) => reason) ?? []
     const stalled = reasons.length > 0
-    return reply.code(stalled ? 503 : 200).send({ status: stalled ? 'stalled' : 'ok', reasons } as const)
+    // Without authentication everybody is an operator; with it, probes learn the status and no more.
+    const details = request.principal.may('operate') ? { reasons } : {}
+    return reply.code(stalled ? 503 : 200).send({ status: stalled ? 'stalled' : 'ok', ...details } as const)
   })
 
   app.get('/readyz', { schema: readyz, config }, async (request, reply) => {
@@ -59,11 +66,10 @@ const healthRoutes: FastifyPluginAsyncTypebox = async app => {
     const reasons = reachable ? [] : [`the brokers cannot be reached: ${lastError ?? 'connecting'}`]
     if (app.consumer !== null) reasons.push(...await app.consumer.problems())
     const ready = reasons.length === 0
-    return reply.code(ready ? 200 : 503).send({
-      status: ready ? 'ready' : 'not ready',
-      reasons,
-      assignedPartitions: app.consumer?.state.partitions.length ?? null
-    } as const)
+    // The old rules go on: taking every process out of service at once would be the greater harm.
+    reasons.push(...app.access.problems)
+    const details = request.principal.may('operate') ? { reasons, assignedPartitions: app.consumer?.state.partitions.length ?? null } : {}
+    return reply.code(ready ? 200 : 503).send({ status: ready ? 'ready' : 'not ready', ...details } as const)
   })
 }
 

@@ -1,4 +1,5 @@
 import type { FastifyRequest } from 'fastify'
+import type { RefusalReason } from './auth/refusals.js'
 import { SluiceError, type ErrorCode } from './errors.js'
 
 /** What a route asks of its caller: to write records, to read what there is, to run the gateway. */
@@ -44,6 +45,14 @@ export const anyone: Principal = { name: 'anyone', may: () => true }
 /** Whoever calls a route that is open to all, and has not said who it is. */
 export const nobody: Principal = { name: 'nobody', may: () => false }
 
+/** What others need to know of who may do what. */
+export interface Access {
+  /** What is wrong, in sentences for an operator; nothing of it keeps the gateway from working. */
+  readonly problems: readonly string[]
+  /** Counts and logs that a caller was turned away. */
+  refused (request: FastifyRequest, reason: RefusalReason, detail: string): void
+}
+
 declare module 'fastify' {
   interface FastifyRequest {
     /** Known from the first hook on, also where the route is public. */
@@ -65,8 +74,8 @@ declare module 'fastify' {
 
 /** What any route that asks for a right may answer before it is reached. */
 export const accessErrors = [
-  'SLUICE_UNAUTHENTICATED', 'SLUICE_FORBIDDEN', 'SLUICE_FORBIDDEN_HOST', 'SLUICE_FORBIDDEN_ORIGIN', 'SLUICE_RATE_LIMITED', 'SLUICE_CLOSING',
-  'SLUICE_INTERNAL'
+  'SLUICE_UNAUTHENTICATED', 'SLUICE_FORBIDDEN', 'SLUICE_FORBIDDEN_HOST', 'SLUICE_FORBIDDEN_ORIGIN', 'SLUICE_RATE_LIMITED', 'SLUICE_AUTH_UNAVAILABLE',
+  'SLUICE_CLOSING', 'SLUICE_INTERNAL'
 ] as const satisfies readonly ErrorCode[]
 
 /**
@@ -74,8 +83,11 @@ export const accessErrors = [
  *
  * @throws {SluiceError} SLUICE_FORBIDDEN
  */
-export function demand ({ principal }: FastifyRequest, right: Right, topic?: string): void {
-  if (!principal.may(right, topic)) throw forbidden(right, topic)
+export function demand (request: FastifyRequest, right: Right, topic?: string): void {
+  if (request.principal.may(right, topic)) return
+  const error = forbidden(right, topic)
+  request.server.access.refused(request, 'right', error.message)
+  throw error
 }
 
 export function forbidden (right: Right, topic?: string): SluiceError {

@@ -56,6 +56,15 @@ export function loadConfig (env: NodeJS.ProcessEnv = process.env, options: LoadO
     logLevel: values.LOG_LEVEL,
     shutdownTimeoutMs: values.SHUTDOWN_TIMEOUT_MS,
     kafka,
+    idempotency: {
+      lifetimeMs: values.IDEMPOTENCY_LIFETIME_SECONDS * 1000, maxEntries: values.IDEMPOTENCY_MAX_KEYS, maxBytes: values.IDEMPOTENCY_MAX_BYTES
+    },
+    streams: {
+      maxStreams: values.STREAM_MAX_COUNT,
+      maxRecords: values.STREAM_MAX_RECORDS,
+      maxBytes: values.STREAM_MAX_BYTES,
+      idleTimeoutMs: values.STREAM_IDLE_TIMEOUT_MS
+    },
     producer: producerConfig(values, topics, file),
     transactions: {
       idPrefix: values.KAFKA_TRANSACTIONAL_ID_PREFIX ?? null,

@@ -33,6 +33,14 @@ export function createMetrics (registry: Registry) {
         REQUEST_BUCKETS),
       records: counter('sluice_produce_records_total', 'Records acknowledged by the broker', ['topic']),
       failures: counter('sluice_produce_failures_total', 'Records refused or failed, by the code of the error', ['code']),
+      asyncFailures: counter('sluice_produce_async_failures_total',
+        'Records that were answered with 202 and then not written, or nobody knows, by the code of the error', ['code']),
+      streams: gauge('sluice_produce_streams', 'Streams of records (NDJSON) that are under way'),
+      streamsEnded: counter('sluice_produce_streams_total', 'Streams of records that have ended: done, or by the code of the error', ['end']),
+      idempotencyKeys: gauge('sluice_idempotency_keys', 'Idempotency keys that are remembered, those in flight included'),
+      idempotencyBytes: gauge('sluice_idempotency_bytes', 'Bytes of the answers that are remembered for them'),
+      idempotencyClaims: counter('sluice_idempotency_requests_total',
+        'Requests with an idempotency key: new, replayed, in-flight, reused, full', ['result']),
       pendingRecords: gauge('sluice_produce_pending_records', 'Records handed over and not acknowledged yet'),
       pendingBytes: gauge('sluice_produce_pending_bytes', 'Bytes of the records handed over and not acknowledged yet'),
       reachable: gauge('sluice_produce_broker_reachable', '1 while the brokers answer the producer, else 0')
@@ -44,7 +52,7 @@ export function createMetrics (registry: Registry) {
       open: gauge('sluice_transactions_open', 'Transactional producers that are in use'),
       waiting: gauge('sluice_transactions_waiting', 'Transactions that wait for a producer'),
       bytes: gauge('sluice_transactions_pending_bytes', 'Bytes of the records of both'),
-      replaced: counter('sluice_transaction_producers_replaced_total', 'Transactional producers that were thrown away: fenced, fatal', ['reason'])
+      replaced: counter('sluice_transaction_producers_replaced_total', 'Transactional producers that were thrown away, by why: aborted, fenced, fatal', ['reason'])
     },
     reader: {
       reading: gauge('sluice_reads_open', 'Reads of stored records that are under way'),

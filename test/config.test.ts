@@ -3,6 +3,8 @@ import t from 'tap'
 import { ConfigError, environmentSchema, loadConfig, type Config } from '../src/config.js'
 import { variableSchemas } from '../src/config/environment-schema.js'
 
+const digest = 'ab'.repeat(32)
+const AUTH_KEYS = `shop:${digest}:produce:orders`
 const cluster = { KAFKA_BOOTSTRAP_SERVERS: 'kafka-1:9092', KAFKA_GROUP_ID: 'g', KAFKA_TOPIC: 'orders' }
 
 function load (env: NodeJS.ProcessEnv, cwd?: string): Config {
@@ -33,7 +35,12 @@ t.test('an empty environment tries things out on loopback with an embedded broke
         bodyLimitBytes: 1_048_576,
         requestTimeoutMs: 30_000,
         allowedHosts: [],
-        auth: 'loopback'
+        auth: 'loopback',
+        access: null,
+        openPages: [],
+        tls: null,
+        http2: false,
+        corsOrigins: []
       },
       logLevel: 'info',
       shutdownTimeoutMs: 30_000,
@@ -94,6 +101,13 @@ t.test('every variable reaches the place that it configures', async t => {
     REQUEST_TIMEOUT_MS: '3',
     SHUTDOWN_TIMEOUT_MS: '40000',
     AUTH: 'off',
+    AUTH_PUBLIC: 'metrics, docs',
+    TLS_CERT_FILE: 'handler.mjs',
+    TLS_KEY_FILE: 'handler.mjs',
+    TLS_CLIENT_CA_FILE: 'handler.mjs',
+    TLS_CLIENT_CERT: 'required',
+    HTTP2: 'true',
+    CORS_ORIGINS: 'https://app.example,http://localhost:8080',
     ALLOWED_HOSTS: 'Gateway.example, other.example,,gateway.example',
     KAFKA_BOOTSTRAP_SERVERS: 'kafka-1:9092, [::1]:9093 ,10.0.0.1:9094',
     KAFKA_CLIENT_ID: 'me',
@@ -148,7 +162,12 @@ t.test('every variable reaches the place that it configures', async t => {
       bodyLimitBytes: 2,
       requestTimeoutMs: 3,
       allowedHosts: ['gateway.example', 'other.example'],
-      auth: 'off'
+      auth: 'off',
+      access: null,
+      openPages: ['metrics', 'docs'],
+      tls: { certFile: resolve(dir, 'handler.mjs'), keyFile: resolve(dir, 'handler.mjs'), clientCaFile: resolve(dir, 'handler.mjs'), clientCertRequired: true },
+      http2: true,
+      corsOrigins: ['https://app.example', 'http://localhost:8080']
     },
     logLevel: 'debug',
     shutdownTimeoutMs: 40_000,
@@ -298,15 +317,16 @@ t.test('the process environment is not changed', async t => {
   t.same(process.env, before)
 })
 
-t.test('an address that others can reach needs AUTH=off', async t => {
+t.test('an address that others can reach needs AUTH=off, or somebody who may call', async t => {
   for (const HOST of ['127.0.0.1', '127.8.9.1', '::1', '0:0:0:0:0:0:0:1', 'localhost', 'LocalHost']) {
     t.equal(load({ HOST }).http.auth, 'loopback', HOST)
     t.equal(load({ HOST, AUTH: 'off' }).http.auth, 'off', HOST)
   }
   for (const HOST of ['0.0.0.0', '::', '128.0.0.1', '10.0.0.1', 'gateway.example', 'localhost.example', '127.0.0.1.example']) {
     t.equal(refusal({ HOST }),
-      `HOST is '${HOST}', which others can reach: set AUTH=off to accept unauthenticated callers on that address, or HOST=127.0.0.1`)
+      `HOST is '${HOST}', which others can reach: set AUTH_FILE or AUTH_KEYS to say who may call (npm run key), AUTH=off to accept unauthenticated callers on that address, or HOST=127.0.0.1`)
     t.equal(load({ HOST, AUTH: 'off' }).http.host, HOST)
+    t.equal(load({ HOST, AUTH_KEYS }).http.auth, 'on')
   }
   for (const HOST of ['127.1', '300.0.0.1', 'a b', 'http://x', '-a', ':::1']) {
     t.equal(refusal({ HOST, AUTH: 'off' }), `HOST must be an IP address or a host name, got '${HOST}'`)

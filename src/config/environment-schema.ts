@@ -50,6 +50,25 @@ const server = {
     description: 'Largest request body; above it the answer is 413', default: 1_048_576, minimum: 1, maximum: 104_857_600
   }),
   REQUEST_TIMEOUT_MS: milliseconds('How long a request waits for its records to be acknowledged', 30_000, 1, 3_600_000),
+  IDEMPOTENCY_LIFETIME_SECONDS: Type.Integer({
+    description: 'How long the answer to a request with an `Idempotency-Key` is remembered, by this process', default: 600, minimum: 1, maximum: 604_800
+  }),
+  IDEMPOTENCY_MAX_KEYS: Type.Integer({
+    description: 'Keys remembered at once, at most half of them of one caller; a new one above it is answered with 503', default: 100_000, minimum: 1, maximum: 10_000_000
+  }),
+  IDEMPOTENCY_MAX_BYTES: Type.Integer({
+    description: 'Bytes of what is remembered, 1 KiB for each key among them', default: 67_108_864, minimum: 2048, maximum: 17_179_869_184
+  }),
+  STREAM_MAX_COUNT: Type.Integer({
+    description: 'Streams of records (`application/x-ndjson`) at once; one more is answered with 503', default: 100, minimum: 1, maximum: 10_000
+  }),
+  STREAM_MAX_RECORDS: Type.Integer({
+    description: 'Records of one stream that wait for Kafka; it is read no further until some are acknowledged. All streams together have at most half of `KAFKA_QUEUE_MAX_RECORDS`', default: 10_000, minimum: 1, maximum: 1_000_000
+  }),
+  STREAM_MAX_BYTES: Type.Integer({
+    description: 'Their bytes; all streams together have at most half of `KAFKA_QUEUE_MAX_BYTES`', default: 8_388_608, minimum: 1, maximum: 1_073_741_824
+  }),
+  STREAM_IDLE_TIMEOUT_MS: milliseconds('How long a stream may make no progress: no line comes, no record is acknowledged, no result is read', 60_000, 100, 3_600_000),
   SHUTDOWN_TIMEOUT_MS: milliseconds('How long a shutdown may take altogether', 30_000),
   AUTH: Type.Optional(Type.Enum(['off'], {
     description: '`off` accepts unauthenticated callers on any address',

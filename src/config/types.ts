@@ -10,6 +10,8 @@ export type ClientProperties = Readonly<Record<string, string | number | boolean
 export interface Config {
   readonly http: HttpConfig
   readonly webhooks: WebhooksConfig
+  readonly idempotency: IdempotencyConfig
+  readonly streams: StreamsConfig
   /** A pino level. */
   readonly logLevel: string
   /** How long a close may take altogether before the process gives up waiting. */
@@ -83,6 +85,21 @@ export interface WebhooksConfig {
   readonly recordHeaders: readonly string[]
   /** One for each topic that takes signed webhooks only. */
   readonly signatures: readonly SignatureRule[]
+}
+
+export interface IdempotencyConfig {
+  readonly lifetimeMs: number
+  readonly maxEntries: number
+  readonly maxBytes: number
+}
+
+export interface StreamsConfig {
+  readonly maxStreams: number
+  /** Of one stream, in flight. */
+  readonly maxRecords: number
+  /** Of one stream, in flight. */
+  readonly maxBytes: number
+  readonly idleTimeoutMs: number
 }
 
 export interface ProducerConfig {

@@ -8,7 +8,7 @@ async function build (t: Test, allowedHosts: string[] = ['gateway.example']) {
   const app = Fastify(serverOptions({ bodyLimitBytes: 1_000 }))
   await app.register(errors)
   await app.register(auth, { host: 'Box.Internal', allowedHosts, auth: 'off' })
-  app.get('/', async () => 'ok')
+  app.get('/', { config: { right: 'read' } }, async () => 'ok')
   app.get('/healthz', { config: { public: true } }, async () => 'ok')
   t.teardown(() => app.close())
   return async (headers: Record<string, string | undefined>, url = '/') => await app.inject({ url, headers })

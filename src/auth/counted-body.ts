@@ -1,0 +1,49 @@
+import { pipeline, Transform, type Readable, type TransformCallback } from 'node:stream'
+import type { FastifyRequest, RequestPayload } from 'fastify'
+import type { Limiter } from './limiter.js'
+
+/**
+ * Whether a body is counted piece by piece: nobody knows its length, or it is so long that counting it at once would mean
+ * waiting for its debt long after it has come.
+ */
+export function isCountedAsItComes ({ method, headers }: FastifyRequest, limiter: Limiter): boolean {
+  if (method === 'GET' || method === 'HEAD') return false
+  const length = headers['content-length']
+  // Over HTTP/1.1 there is no body without either of them; over HTTP/2 there may be.
+  return length === undefined ? headers['transfer-encoding'] !== undefined || ':authority' in headers : Number(length) > limiter.bytesAtOnce
+}
+
+/** The same body, which comes no faster than its sender may send: whoever reads it reads slower, and so does the network. */
+export function countBody (payload: RequestPayload, limiter: Limiter): RequestPayload {
+  const counted = new CountedBody(limiter)
+  // An end that comes too early destroys both.
+  pipeline(payload as Readable, counted, () => {})
+  return counted
+}
+
+class CountedBody extends Transform {
+  readonly #limiter: Limiter
+  #timer: NodeJS.Timeout | undefined
+
+  constructor (limiter: Limiter) {
+    super()
+    this.#limiter = limiter
+  }
+
+  override _transform (chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
+    let waitMs: number
+    try {
+      waitMs = this.#limiter.spendAndWait(chunk.length)
+    } catch (error) {
+      done(error as Error)
+      return
+    }
+    if (waitMs === 0) done(null, chunk)
+    else this.#timer = setTimeout(() => done(null, chunk), waitMs)
+  }
+
+  override _destroy (error: Error | null, done: (error?: Error | null) => void): void {
+    clearTimeout(this.#timer)
+    done(error)
+  }
+}

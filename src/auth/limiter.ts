@@ -1,0 +1,163 @@
+import type { Limits } from '../access.js'
+import { SluiceError } from '../errors.js'
+import { TokenBucket } from './token-bucket.js'
+
+/** What a principal may use; what is absent is not limited. */
+export interface LimitSettings {
+  readonly requestsPerSecond?: number
+  /** Requests that may come at once; where absent, those of one second. */
+  readonly requestsBurst?: number
+  /** Of request bodies. */
+  readonly bytesPerSecond?: number
+  /** Bytes that may come at once; where absent, those of one second. */
+  readonly bytesBurst?: number
+  /** From midnight to midnight, UTC. */
+  readonly requestsPerDay?: number
+  readonly bytesPerDay?: number
+}
+
+export interface Clocks {
+  /** Milliseconds of a clock that does not jump. */
+  readonly monotonic: () => number
+  /** Milliseconds since 1970. */
+  readonly wall: () => number
+}
+
+export const systemClocks: Clocks = { monotonic: () => performance.now(), wall: () => Date.now() }
+
+const DAY_MS = 86_400_000
+
+type Unit = 'requests' | 'bytes'
+
+/** Counts what one principal uses, in this process. */
+export class Limiter implements Limits {
+  readonly #clocks: Clocks
+  readonly #rates: Partial<Record<Unit, { bucket: TokenBucket, perSecond: number }>>
+  readonly #perDay: Partial<Record<Unit, number>>
+  /** For `RateLimit-Policy`. */
+  readonly policy: string
+  #day = 0
+  readonly #today: Record<Unit, number> = { requests: 0, bytes: 0 }
+
+  constructor (settings: LimitSettings, clocks: Clocks = systemClocks) {
+    this.#clocks = clocks
+    const rate = (perSecond: number | undefined, burst: number | undefined) => perSecond === undefined
+      ? undefined
+      : { perSecond, bucket: new TokenBucket(perSecond, Math.max(1, burst ?? perSecond), clocks.monotonic()) }
+    this.#rates = {
+      requests: rate(settings.requestsPerSecond, settings.requestsBurst),
+      bytes: rate(settings.bytesPerSecond, settings.bytesBurst)
+    }
+    this.#perDay = { requests: settings.requestsPerDay, bytes: settings.bytesPerDay }
+    this.policy = this.#policy()
+  }
+
+  /** What was used today, for a limiter that takes this one's place. */
+  get today (): { readonly day: number, readonly requests: number, readonly bytes: number } {
+    return { day: this.#day, ...this.#today }
+  }
+
+  /** Goes on from what another limiter of the same principal counted today. */
+  goOnFrom ({ today }: Limiter): void {
+    this.#day = today.day
+    this.#today.requests = today.requests
+    this.#today.bytes = today.bytes
+  }
+
+  /**
+   * Counts one request with a body of this many bytes.
+   *
+   * @throws {SluiceError} SLUICE_RATE_LIMITED where a limit is used up; then nothing is counted
+   */
+  admit (bytes: number): void {
+    this.#check('requests')
+    if (bytes > 0) this.#check('bytes')
+    this.#use('requests', 1)
+    if (bytes > 0) this.#use('bytes', bytes)
+  }
+
+  spend (bytes: number): void {
+    this.#use('bytes', bytes)
+    this.#check('bytes')
+  }
+
+  spendAndWait (bytes: number): number {
+    this.#use('bytes', bytes)
+    const perDay = this.#perDay.bytes
+    if (perDay !== undefined && this.#usedToday('bytes') >= perDay) this.#check('bytes')
+    return this.#rates.bytes?.bucket.waitMs(this.#clocks.monotonic()) ?? 0
+  }
+
+  /** The most that one body may have to be counted before it has come: what lies above that would be a long debt. */
+  get bytesAtOnce (): number { return this.#rates.bytes?.bucket.burst ?? Infinity }
+
+  /** For `RateLimit`: what is left, and in how many seconds all of it is there again. */
+  get remaining (): string {
+    const items: string[] = []
+    const now = this.#clocks.monotonic()
+    for (const unit of units) {
+      const bucket = this.#rates[unit]?.bucket
+      if (bucket !== undefined) items.push(item(unit, Math.floor(bucket.level(now)), bucket.fullInMs(now)))
+      const perDay = this.#perDay[unit]
+      if (perDay !== undefined) items.push(item(`${unit}-day`, perDay - this.#usedToday(unit), this.#untilMidnightMs()))
+    }
+    return items.join(', ')
+  }
+
+  #policy (): string {
+    const items: string[] = []
+    for (const unit of units) {
+      const quota = unit === 'bytes' ? ';qu="content-bytes"' : ''
+      const rate = this.#rates[unit]
+      if (rate !== undefined) {
+        const { bucket: { burst }, perSecond } = rate
+        items.push(`"${unit}";q=${Math.floor(burst)}${quota};w=${Math.max(1, Math.ceil(burst / perSecond))}`)
+      }
+      const perDay = this.#perDay[unit]
+      if (perDay !== undefined) items.push(`"${unit}-day";q=${perDay}${quota};w=${DAY_MS / 1000}`)
+    }
+    return items.join(', ')
+  }
+
+  #check (unit: Unit): void {
+    const rate = this.#rates[unit]
+    const waitMs = rate?.bucket.waitMs(this.#clocks.monotonic()) ?? 0
+    const perDay = this.#perDay[unit]
+    if (perDay !== undefined && this.#usedToday(unit) >= perDay) {
+      throw refusal(`This caller may send ${perDay} ${words[unit]} a day (UTC), and has.`, perDay, Math.max(waitMs, this.#untilMidnightMs()))
+    }
+    if (waitMs > 0) {
+      const { perSecond, bucket: { burst } } = rate!
+      throw refusal(`This caller may send ${perSecond} ${words[unit]} a second, ${Math.floor(burst)} at once.`, Math.ceil(perSecond), waitMs)
+    }
+  }
+
+  #use (unit: Unit, n: number): void {
+    this.#rates[unit]?.bucket.spend(n)
+    if (this.#perDay[unit] === undefined) return
+    this.#usedToday(unit)
+    this.#today[unit] += n
+  }
+
+  #usedToday (unit: Unit): number {
+    const day = Math.floor(this.#clocks.wall() / DAY_MS)
+    if (day !== this.#day) {
+      this.#day = day
+      this.#today.requests = this.#today.bytes = 0
+    }
+    return this.#today[unit]
+  }
+
+  #untilMidnightMs (): number {
+    return DAY_MS - this.#clocks.wall() % DAY_MS
+  }
+}
+
+const units = ['requests', 'bytes'] as const
+const words = { requests: 'requests', bytes: 'bytes of request bodies' } as const
+
+const item = (name: string, remaining: number, inMs: number): string => `"${name}";r=${Math.max(0, remaining)};t=${Math.ceil(inMs / 1000)}`
+
+function refusal (detail: string, limit: number, waitMs: number): SluiceError {
+  return new SluiceError('SLUICE_RATE_LIMITED', detail, { limit, retryAfterSeconds: Math.max(1, Math.ceil(waitMs / 1000)) })
+}
