@@ -3,6 +3,7 @@ import { STATUS_CODES, type IncomingMessage, type Server } from 'node:http'
 import type { Socket } from 'node:net'
 import { LogController, type FastifyError, type FastifyHttpOptions, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { HttpConfig } from './config.js'
+import { dialectOf, sendConfluentError } from './confluent/errors.js'
 import { SluiceError, toProblem } from './errors.js'
 import { childLoggerFactory } from './request-log.js'
 
@@ -54,8 +55,13 @@ function answerFrameworkError (error: FastifyError, request: FastifyRequest, rep
   sendProblem(reply, request, fromRouter(error))
 }
 
-/** Sends an error as a problem, with the headers that belong to it. */
+/** Sends an error as a problem (to Confluent's clients: in their form), with the headers that belong to it. */
 export function sendProblem (reply: FastifyReply, request: FastifyRequest, error: SluiceError): void {
+  const dialect = dialectOf(request)
+  if (dialect !== null) {
+    sendConfluentError(reply, request, error, dialect)
+    return
+  }
   const { allow } = error.details
   reply.code(error.statusCode)
     .header('content-type', 'application/problem+json; charset=utf-8')

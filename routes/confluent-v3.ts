@@ -1,0 +1,183 @@
+import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
+import type { Readable } from 'node:stream'
+import { Type } from 'typebox'
+import { accessErrors } from '../src/access.js'
+import { AnswerStream } from '../src/confluent/answer-stream.js'
+import type { Piece } from '../src/confluent/concatenated-json.js'
+import { confluentError, confluentErrorSchema, confluentResponses } from '../src/confluent/errors.js'
+import { decodeV3Text, v3Receipt, v3ReceiptMembers, v3RecordSchema } from '../src/confluent/v3-record.js'
+import { internalError, SluiceError } from '../src/errors.js'
+import { checkCharset, refuseEncoded } from '../src/json-body.js'
+import { parseJsonText } from '../src/json-text.js'
+import { checkTopicName, produceErrors, produceOne } from '../src/produce.js'
+import { queryParameters } from '../src/query-parameters.js'
+import { requestTimeoutMs } from '../src/request-timeout.js'
+import { tracer } from '../src/trace-context.js'
+import { requestTimeoutHeader, topicParams } from './records.js'
+
+export interface ConfluentV3Options {
+  /** `/v3` as at the proxy, or `/kafka/v3` as at Confluent Server and Confluent Cloud. */
+  readonly prefix: '/v3' | '/kafka/v3'
+  /** How long a caller waits that does not say so itself. */
+  readonly requestTimeoutMs: number
+  /** Largest record, in bytes of JSON. */
+  readonly bodyLimitBytes: number
+}
+
+/** A stream in which nothing moves for so long is given up; longer where the caller lets a record take longer. */
+const idleTimeoutMs = 60_000
+/** What a caller gets to read the answer to a body that it is still sending. */
+const lingerMs = 2_000
+
+export const v3Params = Type.Object({
+  cluster: Type.String({ minLength: 1, description: 'The cluster\'s id. For producing any will do.' }),
+  ...topicParams.properties
+})
+
+const receiptSchema = Type.Object({ error_code: Type.Literal(200), ...v3ReceiptMembers }, { title: 'ProduceResponseV3' })
+
+const receipt = {
+  error_code: 200,
+  cluster_id: 'cluster-1',
+  topic_name: 'topic-1',
+  partition_id: 1,
+  offset: 0,
+  timestamp: '2021-02-05T19:14:42Z',
+  key: { type: 'BINARY', size: 3 },
+  value: { type: 'JSON', size: 13 }
+}
+
+/** To tell the two places where v3 is mounted apart in the OpenAPI document. */
+export const operationSuffix = (prefix: ConfluentV3Options['prefix']): string => prefix === '/v3' ? '' : 'Cloud'
+
+const schema = (prefix: ConfluentV3Options['prefix']) => ({
+  operationId: `produceV3${operationSuffix(prefix)}`,
+  summary: 'Produce, one record or a stream (Confluent v3)',
+  description: 'As API v3 of Confluent\'s REST Proxy has it, for its clients. The body is one record, or any number of them one after ' +
+    'the other (concatenated JSON, never an array), read as it comes. Each is answered by one object, in the order of the request and as ' +
+    'soon as Kafka has acknowledged it. The status is 200 even if records fail: each answer has its own `error_code`.',
+  tags: ['confluent'],
+  params: v3Params,
+  headers: requestTimeoutHeader,
+  body: {
+    content: {
+      'application/json': {
+        schema: v3RecordSchema,
+        examples: {
+          record: {
+            value: {
+              partition_id: 0,
+              headers: [{ name: 'Header-1', value: 'SGVhZGVyLTE=' }],
+              key: { type: 'BINARY', data: 'Zm9v' },
+              value: { type: 'JSON', data: { foo: 'bar' } },
+              timestamp: '2021-02-05T19:14:42Z'
+            }
+          }
+        }
+      }
+    }
+  },
+  response: {
+    ...confluentResponses('v3', ...accessErrors, ...produceErrors, 'SLUICE_MALFORMED_JSON', 'SLUICE_EMPTY_BODY'),
+    200: {
+      description: 'For each record its receipt, or what went wrong.',
+      content: {
+        'application/json': {
+          schema: Type.Union([receiptSchema, confluentErrorSchema]),
+          examples: {
+            written: { value: receipt },
+            failed: { value: { error_code: 40403, message: 'There is no topic topic-1, or this gateway may not see it.' } }
+          }
+        }
+      }
+    }
+  } as Record<number, object>
+})
+
+/** API v3 of Confluent's REST Proxy: producing records, as a stream. */
+const confluentV3: FastifyPluginAsync<ConfluentV3Options> = async (fastify, options) => {
+  fastify.removeAllContentTypeParsers()
+  refuseEncoded(fastify)
+  // As it comes: nothing of it is gathered.
+  fastify.addContentTypeParser('application/json', (request, payload, done) => {
+    try {
+      checkCharset(request.headers['content-type'])
+      done(null, payload)
+    } catch (err) {
+      done(err as Error)
+    }
+  })
+
+  const open = new Set<AnswerStream>()
+  // Records that were taken are answered; whoever sends more finds them unanswered.
+  fastify.addHook('preClose', async () => { for (const stream of open) stream.stop() })
+
+  fastify.post('/clusters/:cluster/topics/:topic/records', {
+    schema: schema(options.prefix),
+    config: { right: 'produce', confluent: 'v3' },
+    // The schemas document what `decodeV3Text` checks.
+    validatorCompiler: () => () => true
+  }, async (request, reply) => {
+    const { cluster, topic } = request.params as { cluster: string, topic: string }
+    queryParameters(request, [])
+    checkTopicName(topic)
+    const timeoutMs = requestTimeoutMs(request.headers['request-timeout'], options.requestTimeoutMs)
+    if (request.body == null) throw new SluiceError('SLUICE_EMPTY_BODY', 'Payload error. Request body is empty. Data is required.')
+    const stream = new AnswerStream(request.body as Readable, {
+      maxRecordBytes: options.bodyLimitBytes,
+      idleTimeoutMs: Math.max(idleTimeoutMs, timeoutMs + 10_000),
+      answer: answerer(fastify, request, cluster, topic, timeoutMs),
+      failure: errorText,
+      // Until the topic is known, records would wait for that each by itself, and could overtake one another.
+      oneByOne: () => fastify.topics.peek(topic) === undefined,
+      abort: () => { request.raw.destroy() }
+    })
+    open.add(stream)
+    reply.raw.once('close', () => { open.delete(stream) })
+    endAfterAnswer(request, reply)
+    return await reply.type('application/json').send(await stream.start())
+  })
+}
+
+/** What produces a piece of a stream, and says what came of it. */
+function answerer (
+  fastify: FastifyInstance, request: FastifyRequest, cluster: string, topic: string, timeoutMs: number
+): (piece: Piece) => Promise<string> {
+  const traced = tracer(request.headers)
+  return async ({ bytes, fault }) => {
+    try {
+      if (fault !== undefined) throw fault
+      const decoded = decodeV3Text(topic, parseJsonText(bytes))
+      const receipt = await produceOne(fastify, traced(decoded.record), timeoutMs)
+      return JSON.stringify({ error_code: 200, ...v3Receipt(cluster, receipt, decoded) }) + '\n'
+    } catch (err) {
+      if (err instanceof SluiceError) return errorText(err)
+      request.log.error({ err }, 'a record of a stream failed')
+      return errorText(internalError(err))
+    }
+  }
+}
+
+/** An error in the place of a receipt. */
+export function recordError (error: SluiceError): { error_code: number, message: string } {
+  const { error_code: code, message } = confluentError('v3', error)
+  return { error_code: code, message }
+}
+
+const errorText = (error: SluiceError): string => JSON.stringify(recordError(error)) + '\n'
+
+/**
+ * Where a body is answered before all of it has come, its sender gets some time to read that; then the connection ends, since what
+ * comes is read by nobody.
+ */
+function endAfterAnswer (request: FastifyRequest, reply: FastifyReply): void {
+  reply.raw.once('finish', () => {
+    if (request.raw.complete) return
+    const timer = setTimeout(() => { request.raw.destroy() }, lingerMs)
+    request.raw.once('close', () => { clearTimeout(timer) })
+    request.raw.once('end', () => { clearTimeout(timer) })
+    request.raw.resume()
+  })
+}
+
+export default confluentV3

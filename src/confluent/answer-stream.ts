@@ -1,0 +1,177 @@
+import { Readable } from 'node:stream'
+import { SluiceError } from '../errors.js'
+import { ConcatenatedJson, type Piece } from './concatenated-json.js'
+
+/** How many records of a stream may be without an answer, and how many bytes of JSON they may have: then nothing more is read. */
+export const maxUnanswered = 1_000
+export const maxUnansweredBytes = 4 * 1024 * 1024
+/** How much is written at once where many answers are there. */
+const writeBytes = 16_384
+
+export interface AnswerStreamOptions {
+  /** Largest record, in bytes of JSON. */
+  readonly maxRecordBytes: number
+  /** How long nothing may be read, answered or written before the stream is given up. */
+  readonly idleTimeoutMs: number
+  /** Takes one piece, and resolves to its answer; begins with it before it returns. It must not reject. */
+  readonly answer: (piece: Piece) => Promise<string>
+  /** The answer for what ends the stream too early. */
+  readonly failure: (error: SluiceError) => string
+  /** Whether the next record must wait for the answers before it. */
+  readonly oneByOne: () => boolean
+  /** Cuts the connection. */
+  readonly abort: () => void
+}
+
+/** An answer, or its place until it is there. */
+interface Slot { text: string | null, readonly bytes: number }
+
+/**
+ * Reads a body of concatenated JSON as it comes, and answers each record in the order of the request as soon as its answer and those
+ * before it are there, while the body goes on.
+ *
+ * What it holds is bounded, however long the body is: one record that is being read, and `maxUnanswered` records or
+ * `maxUnansweredBytes` without an answer. Beyond that nothing is read, and where the caller does not read its answers, nothing
+ * either. A fault of one record is its answer; a fault that hides where records begin is the last answer.
+ */
+export class AnswerStream {
+  readonly #source: Readable
+  readonly #options: AnswerStreamOptions
+  readonly #pieces: ConcatenatedJson
+  /** In the order of the request. */
+  readonly #slots: Slot[] = []
+  #bytes = 0
+  #taken = 0
+  #ended = false
+  #stopped = false
+  #gone = false
+  #changed: (() => void)[] = []
+  readonly #idle: NodeJS.Timeout
+
+  constructor (source: Readable, options: AnswerStreamOptions) {
+    this.#source = source
+    this.#options = options
+    this.#pieces = new ConcatenatedJson(options.maxRecordBytes)
+    this.#idle = setTimeout(() => { this.#abort() }, options.idleTimeoutMs)
+    for (const event of ['readable', 'end', 'error', 'close']) source.on(event, this.#change)
+  }
+
+  /**
+   * Begins to read, and waits for the first record.
+   *
+   * @returns the answers, as concatenated JSON
+   * @throws {SluiceError} if there is none: SLUICE_EMPTY_BODY, or what is wrong where it should begin
+   */
+  async start (): Promise<Readable> {
+    const reading = this.#read().then(() => null, (err: unknown) => err)
+    const failed = reading.then(err => {
+      this.#ended = true
+      if (err !== null && this.#taken > 0 && !this.#gone) {
+        const error = err instanceof SluiceError ? err : aborted(err)
+        this.#slots.push({ text: this.#options.failure(error), bytes: 0 })
+      }
+      this.#change()
+      return err
+    })
+    while (this.#taken === 0 && !this.#ended) await this.#next()
+    if (this.#taken === 0) {
+      clearTimeout(this.#idle)
+      const err = await failed
+      throw err ?? new SluiceError('SLUICE_EMPTY_BODY', 'Payload error. Request body is empty. Data is required.')
+    }
+    const output = Readable.from(this.#answers(), { objectMode: false })
+    output.once('close', () => {
+      this.#gone = true
+      clearTimeout(this.#idle)
+      this.#change()
+    })
+    return output
+  }
+
+  /** Reads no further: what was taken is answered, and then the answer ends. */
+  stop (): void {
+    this.#stopped = true
+    this.#change()
+  }
+
+  async #read (): Promise<void> {
+    for (;;) {
+      if (this.#stopped || this.#gone) return
+      const chunk = this.#source.read() as Buffer | null
+      if (chunk === null) {
+        if (this.#source.readableEnded) break
+        if (this.#source.destroyed) throw this.#source.errored ?? new Error('the request was aborted')
+        await this.#next()
+        continue
+      }
+      this.#idle.refresh()
+      for (const piece of this.#pieces.push(chunk)) {
+        await this.#room()
+        if (this.#stopped || this.#gone) return
+        this.#take(piece)
+      }
+    }
+    this.#pieces.end()
+  }
+
+  async #room (): Promise<void> {
+    const { oneByOne } = this.#options
+    while (!this.#gone && !this.#stopped && this.#slots.length > 0 && (this.#slots.length >= maxUnanswered || this.#bytes >= maxUnansweredBytes || oneByOne())) {
+      await this.#next()
+    }
+  }
+
+  #take (piece: Piece): void {
+    const slot: Slot = { text: null, bytes: piece.bytes?.length ?? 0 }
+    this.#slots.push(slot)
+    this.#bytes += slot.bytes
+    this.#taken++
+    this.#change()
+    void this.#options.answer(piece).then(text => {
+      slot.text = text
+      this.#change()
+    })
+  }
+
+  async * #answers (): AsyncGenerator<string> {
+    for (;;) {
+      let text = ''
+      while (this.#slots[0] !== undefined && this.#slots[0].text !== null && text.length < writeBytes) {
+        const slot = this.#slots.shift() as Slot
+        this.#bytes -= slot.bytes
+        text += slot.text
+      }
+      if (text !== '') {
+        this.#idle.refresh()
+        this.#change()
+        yield text
+      } else if (this.#gone || (this.#slots.length === 0 && (this.#ended || this.#stopped))) {
+        return
+      } else {
+        await this.#next()
+      }
+    }
+  }
+
+  /** Resolves with the next change of any kind. */
+  #next (): Promise<void> {
+    return new Promise(resolve => { this.#changed.push(resolve) })
+  }
+
+  readonly #change = (): void => {
+    const waiting = this.#changed
+    this.#changed = []
+    for (const resolve of waiting) resolve()
+  }
+
+  /** Nothing moved for too long: the caller neither sends nor reads, or does not read what is there. */
+  #abort (): void {
+    this.#gone = true
+    this.#options.abort()
+    this.#change()
+  }
+}
+
+function aborted (cause: unknown): SluiceError {
+  return new SluiceError('SLUICE_INVALID_REQUEST', 'The body ended before it was complete.', { cause })
+}
