@@ -25,7 +25,7 @@ export interface TransactionalProducerPoolOptions {
 }
 
 /** What the pool asks of a producer. */
-export type PooledProducer = Pick<TransactionalProducer, 'run' | 'abandon' | 'close' | 'usable' | 'wasFenced'>
+export type PooledProducer = Pick<TransactionalProducer, 'run' | 'abandon' | 'close' | 'spent'>
 
 /** How long to wait before a producer that is wanted at the start is tried again. */
 const retryPauseMs = 1_000
@@ -202,11 +202,11 @@ export class TransactionalProducerPool implements Transactions {
       this.#options.log.info({ end, records: job.records.length }, 'a transaction whose caller was told that its outcome is unknown has ended')
     }
     this.#bytes -= job.size
-    if (!producer.usable) await this.#throwAway(slot, producer)
+    if (producer.spent !== null) await this.#throwAway(slot, producer)
   }
 
   async #producerOf (slot: Slot): Promise<PooledProducer> {
-    if (slot.producer?.usable) return slot.producer
+    if (slot.producer !== null) return slot.producer
     const { client, producer, settings, log, reportsTimestamps = true, open = TransactionalProducer.open } = this.#options
     const transactionalId = `${this.#prefix}-${slot.index}`
     slot.producer = await open({
@@ -221,9 +221,9 @@ export class TransactionalProducerPool implements Transactions {
   }
 
   async #throwAway (slot: Slot, producer: PooledProducer): Promise<void> {
-    this.#options.observer?.replaced(producer.wasFenced ? 'fenced' : 'fatal')
+    this.#options.observer?.replaced(producer.spent ?? 'fatal')
     // Two processes with the same ids would go on taking them from each other. Whoever was there first gives way, for good.
-    if (producer.wasFenced) {
+    if (producer.spent === 'fenced') {
       this.#prefix = ownPrefix()
       this.#options.log.warn({ prefix: this.#prefix },
         'another process uses the same transactional ids (KAFKA_TRANSACTIONAL_ID_PREFIX); this one goes on with ids of its own')

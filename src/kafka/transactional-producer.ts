@@ -42,6 +42,9 @@ export interface OpenTransaction {
   readonly ended: Promise<TransactionEnd>
 }
 
+/** Why a producer takes no more transactions. `fenced`: another one has its transactional id. */
+export type SpentReason = 'aborted' | 'fatal' | 'fenced'
+
 interface Report { readonly partition: number, readonly offset: number, readonly timestamp?: number, readonly opaque?: unknown }
 
 /** The records of one transaction between `produce()` and their reports. Travels through the client as their opaque. */
@@ -81,9 +84,9 @@ export class TransactionalProducer {
   readonly #scrub: (line: string) => string
   #calling: Promise<unknown> = Promise.resolve()
   #current: Delivery | null = null
-  #usable = false
+  /** Why it takes no more transactions. */
+  #spent: SpentReason | null = null
   #begunAt = 0
-  #wasFenced = false
   #closing = false
   /** Being disconnected: a call that comes then would end the process. */
   #released = false
@@ -116,14 +119,11 @@ export class TransactionalProducer {
       await producer.close()
       throw notOpened(error)
     }
-    producer.#usable = true
     return producer
   }
 
-  /** Whether it can take another transaction. */
-  get usable (): boolean { return this.#usable }
-  /** Another producer has its transactional id. */
-  get wasFenced (): boolean { return this.#wasFenced }
+  /** Why it takes no more transactions, or `null`: only after a commit it does. */
+  get spent (): SpentReason | null { return this.#spent }
 
   /**
    * Runs one transaction; not to be called before the last one has ended.
@@ -136,7 +136,7 @@ export class TransactionalProducer {
     const answer = new Promise<Receipt[]>((resolve, reject) => { tell = resolve; refuse = reject })
     const ended = this.#transact(records, deadline, tell, refuse).catch((err: unknown): TransactionEnd => {
       this.#options.log.error({ err }, 'a transaction ended with an unexpected error')
-      this.#usable = false
+      this.#spent ??= 'fatal'
       refuse(outcomeUnknown(err))
       return 'unknown'
     })
@@ -155,7 +155,7 @@ export class TransactionalProducer {
   /** Lets go of the client, once the call that is under way has returned. A transaction that is open is left to Kafka to abort. */
   async close (): Promise<void> {
     this.#closing = this.#released = true
-    this.#usable = false
+    this.#spent ??= 'fatal'
     await this.#calling
     if (this.#client.isConnected()) await disconnectWithin(disconnectLimitMs, done => this.#client.disconnect(0, () => done()))
   }
@@ -175,7 +175,10 @@ export class TransactionalProducer {
     if (delivered instanceof SluiceError) {
       refuse(delivered)
       const failed = await this.#step('abortTransaction', performance.now() + this.#options.transactionTimeoutMs + patienceMs)
-      if (failed !== null) this.#broken(failed)
+      // 1. A record is refused, and its transaction aborted. 2. Of the next one librdkafka gives up all records for the same
+      // partition: it has counted the refused one. A new client begins to count anew.
+      if (failed === null) this.#spent ??= 'aborted'
+      else this.#broken(failed)
       return 'aborted'
     }
     const timer = setTimeout(() => refuse(outcomeUnknown()), Math.max(1, deadline - performance.now()))
@@ -258,9 +261,9 @@ export class TransactionalProducer {
   }
 
   #broken (error: TransactionError): void {
-    this.#usable = false
     // 1. A transaction takes longer than its time. 2. Kafka aborts it. That looks the same, but nobody else is there.
-    if (isFenced(error) && performance.now() - this.#begunAt < this.#options.transactionTimeoutMs) this.#wasFenced = true
+    const isYoung = performance.now() - this.#begunAt < this.#options.transactionTimeoutMs
+    this.#spent = isFenced(error) && isYoung ? 'fenced' : 'fatal'
     this.#options.log.warn({ code: error.code, reason: this.#scrub(error.message) }, 'a producer for transactions is of no more use')
   }
 

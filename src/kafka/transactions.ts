@@ -1,4 +1,5 @@
 import type { OutgoingRecord, Receipt } from '../record.js'
+import type { SpentReason } from './transactional-producer.js'
 
 export interface TransactionsState {
   readonly open: number
@@ -13,7 +14,7 @@ export type TransactionResult = 'committed' | 'aborted' | 'unknown' | 'refused'
 export interface TransactionObserver {
   ended (result: TransactionResult, records: number, seconds: number): void
   /** A producer was thrown away. */
-  replaced (reason: 'fenced' | 'fatal'): void
+  replaced (reason: SpentReason): void
 }
 
 /** What writes records all or none. */

@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { noKafka, noOwnKafka, sharedKafka, startKafka, uniqueName, waitFor, type Kafka } from '../support/kafka.js'
+import { noKafka, noOwnKafka, sharedKafka, startKafka, uniqueName, waitFor, type Kafka, type StoredRecord } from '../support/kafka.js'
 import { transact, transactionGateway } from '../support/transaction-app.js'
 
 t.setTimeout(240_000)
@@ -12,8 +12,14 @@ async function gateway (t: Test, kafka: Kafka, options?: Options) {
   return app
 }
 
-const valuesOf = async (kafka: Kafka, topic: string, isolation: 'read_committed' | 'read_uncommitted' = 'read_committed') =>
-  (await kafka.readAll(topic, { isolation })).map(({ value }) => String(value))
+/** An acknowledged commit is decided; the markers that let readers go on come a moment later. */
+async function settled (kafka: Kafka, topic: string): Promise<StoredRecord[]> {
+  await waitFor('the markers', async () =>
+    String(await kafka.endOffsets(topic, 'read_committed')) === String(await kafka.endOffsets(topic, 'read_uncommitted')))
+  return await kafka.readAll(topic)
+}
+
+const valuesOf = async (kafka: Kafka, topic: string) => (await settled(kafka, topic)).map(({ value }) => String(value))
 
 t.test('records of several topics are written in one transaction, and the receipts are where they are', { skip: noKafka }, async t => {
   const kafka = await sharedKafka()
@@ -27,7 +33,7 @@ t.test('records of several topics are written in one transaction, and the receip
     t.equal(res.statusCode, 200, res.body)
     const { records } = res.json<{ records: { topic: string, partition: number, offset: number, timestamp: number }[] }>()
     t.same(records.map(({ topic }) => topic), [b, a, a])
-    const stored = { [a]: await kafka.readAll(a), [b]: await kafka.readAll(b) }
+    const stored = { [a]: await settled(kafka, a), [b]: await settled(kafka, b) }
     for (const [i, value] of [`b${round}`, 'a0', 'a1'].entries()) {
       const { topic, partition, offset, timestamp } = records[i]!
       const found = stored[topic]!.find(one => one.partition === partition && one.offset === offset)
