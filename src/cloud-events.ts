@@ -2,12 +2,15 @@ import type { FastifyRequest } from 'fastify'
 import { checkAttributes } from './cloud-event-attributes.js'
 import { eventAttributes } from './cloud-event-headers.js'
 import { SluiceError } from './errors.js'
+import { headersNamed } from './header-allowlist.js'
 import { JsonSpans, parseJsonText } from './json-text.js'
 import { maxBatchRecords, type DecodedRecords } from './record-json.js'
 import type { OutgoingRecord } from './record.js'
 
 /** The header `content-type` of a record that holds an event in structured mode. */
 export const structuredType = 'application/cloudevents+json; charset=UTF-8'
+
+const typeHeader = new Set(['content-type'])
 
 type Mode = 'binary' | 'structured' | 'batched'
 
@@ -26,6 +29,8 @@ export function decodeEvents (topic: string, request: FastifyRequest, body: Buff
   const contentType = request.headers['content-type']
   const encoding = request.headers['content-encoding']
   if (encoding !== undefined && encoding.toLowerCase() !== 'identity') throw unsupported('The body must come without a Content-Encoding.')
+  // What is no media type is among the raw headers only: see `takeBytes`.
+  if (contentType === undefined && headersNamed(request.raw, typeHeader).length > 0) throw unsupported('The Content-Type is not a media type.')
   switch (modeOf(contentType)) {
     case 'binary': return { isBatch: false, records: [binaryRecord(topic, request, contentType, body)] }
     case 'structured': return { isBatch: false, records: [structuredRecord(topic, body)] }
