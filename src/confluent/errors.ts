@@ -104,7 +104,8 @@ export function sendConfluentError (reply: FastifyReply, request: FastifyRequest
   if (allow !== undefined) reply.header('allow', allow.join(', '))
   const retryAfter = error.retryAfterSeconds
   if (retryAfter !== undefined) reply.header('retry-after', String(retryAfter))
-  reply.send(JSON.stringify(body))
+  // As bytes: to a string Fastify would add a charset, and clients may compare the whole type.
+  reply.send(Buffer.from(JSON.stringify(body)))
 }
 
 export const confluentErrorSchema = Type.Object({
