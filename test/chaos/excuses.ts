@@ -17,7 +17,8 @@ const DRAIN_MAX_MS = 25_000
 export class Excuses {
   readonly #lives: Map<number, Life>
   readonly #starts = new Map<number, LedgerEntry[]>()
-  readonly #beganAt = new Map<string, number[]>()
+  /** When what ends with an entry had begun. The same process may make the same attempt twice, one life of its partition after the other. */
+  readonly #beganAt = new Map<LedgerEntry, number>()
   readonly #ownership: Ownership
   readonly #faults: FaultLog
 
@@ -25,9 +26,15 @@ export class Excuses {
     this.#lives = new Map(lives.map(life => [life.pid, life]))
     this.#ownership = ownership
     this.#faults = faults
+    const open = new Map<string, number[]>()
     for (const entry of entries) {
-      if (entry.what !== 'start') continue
-      this.#beganAt.set(attemptOf(entry), [...this.#beganAt.get(attemptOf(entry)) ?? [], entry.at])
+      const under = open.get(attemptOf(entry)) ?? []
+      open.set(attemptOf(entry), under)
+      if (entry.what !== 'start') {
+        this.#beganAt.set(entry, under.shift() ?? entry.at)
+        continue
+      }
+      under.push(entry.at)
       const list = this.#starts.get(entry.partition)
       if (list === undefined) this.#starts.set(entry.partition, [entry])
       else list.push(entry)
@@ -49,7 +56,7 @@ export class Excuses {
     if (life !== undefined && life.killedAt !== null && again.at >= life.killedAt) return 'killed'
     if (this.superseded(end, Math.max(end.at, again.at)) || this.superseded(again, again.at)) return 'fenced'
     // What began before it was cut off may end after, when the partition is its own again: then the new copy has waited for it.
-    const beganAt = this.#beganAt.get(attemptOf(end))?.findLast(at => at <= end.at && at !== again.at) ?? end.at
+    const beganAt = this.#beganAt.get(end) ?? end.at
     const held = this.#ownership.at(end.pid, end.partition, beganAt)
     // Cut off before it could commit; whoever got the partition next begins where the last commit was, and may be itself.
     if (held?.how === 'lost' && held.until! <= again.at && this.#faults.fencing(end.pid, held.until!) !== undefined) return 'fenced'
@@ -61,7 +68,7 @@ export class Excuses {
   /** When another process began with this one's partition after a fault had cut this one off; `null` where that was not so. */
   #takenOverAt (entry: LedgerEntry, life: Life): number | null {
     // What began before it was told may end after.
-    const beganAt = this.#beganAt.get(attemptOf(entry))?.findLast(at => at <= entry.at) ?? entry.at
+    const beganAt = this.#beganAt.get(entry) ?? entry.at
     const held = this.#ownership.at(entry.pid, entry.partition, beganAt)
     const cutOff = held && this.#cutOff(held, life)
     if (held === undefined || cutOff === undefined || beganAt > cutOff.to) return null
