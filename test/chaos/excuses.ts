@@ -17,7 +17,7 @@ const DRAIN_MAX_MS = 25_000
 export class Excuses {
   readonly #lives: Map<number, Life>
   readonly #starts = new Map<number, LedgerEntry[]>()
-  /** When what ends with an entry had begun. The same process may make the same attempt twice, one life of its partition after the other. */
+  /** When what ends with an entry had begun: the same process may make the same attempt twice, in two lives of its partition. */
   readonly #beganAt = new Map<LedgerEntry, number>()
   readonly #ownership: Ownership
   readonly #faults: FaultLog
