@@ -2,6 +2,7 @@ import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from
 import fp from 'fastify-plugin'
 import { internalError, problemSchema, SluiceError } from '../src/errors.js'
 import { fromRouter, sendProblem } from '../src/server-options.js'
+import { noteUnsettled } from '../src/unsettled.js'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -29,7 +30,7 @@ async function errors (fastify: FastifyInstance): Promise<void> {
   // With callbacks, as every hook that each request passes: with promises a produced record cost a quarter more CPU.
   fastify.addHook('onRequest', (request, reply, done) => {
     if (closing && request.routeOptions.config?.public !== true) {
-      reply.header('connection', 'close')
+      if (request.raw.httpVersionMajor === 1) reply.header('connection', 'close')
       done(new SluiceError('SLUICE_CLOSING', 'This process is about to end and takes no new requests. Nothing was produced.'))
     } else if (request.headers.host === undefined && request.raw.httpVersionMinor === 1) {
       done(new SluiceError('SLUICE_INVALID_REQUEST', 'An HTTP/1.1 request needs a Host header.'))
@@ -52,7 +53,10 @@ function answerError (thrown: unknown, request: FastifyRequest, reply: FastifyRe
   const error = toSluiceError(thrown, request)
   const fields = { code: error.code, method: request.method, route: request.routeOptions.url }
   if (error.code === 'SLUICE_INTERNAL') request.log.error({ err: error.cause, ...fields }, 'request failed')
-  else if (error.code === 'SLUICE_DELIVERY_UNKNOWN') request.log.warn(fields, 'no acknowledgement in time; the outcome is unknown')
+  else if (error.code === 'SLUICE_DELIVERY_UNKNOWN') {
+    noteUnsettled(request, [error])
+    request.log.warn(fields, 'no acknowledgement in time; the outcome is unknown')
+  }
   // Refusals can come by the thousand, and the producer logs what is behind those of 503.
   else request.log.debug({ detail: error.message, ...fields }, 'request refused')
   sendProblem(reply, request, error)

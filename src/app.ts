@@ -1,13 +1,19 @@
 import { existsSync, readFileSync } from 'node:fs'
-import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import type { Server } from 'node:http'
+import Fastify, { type FastifyHttpOptions, type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import type { Counter } from 'prom-client'
 import auth, { type AuthObserver } from '../plugins/auth.js'
 import closing from '../plugins/closing.js'
 import consumer, { type ConsumerPluginOptions } from '../plugins/consumer.js'
+import cors from '../plugins/cors.js'
 import errors from '../plugins/errors.js'
+import idempotency from '../plugins/idempotency.js'
 import metrics from '../plugins/metrics.js'
+import pageHeaders from '../plugins/page-headers.js'
 import producer, { type ProducerPluginOptions } from '../plugins/producer.js'
+import respondAsync from '../plugins/respond-async.js'
 import swagger from '../plugins/swagger.js'
+import tlsFiles from '../plugins/tls.js'
 import transactions, { type TransactionsPluginOptions } from '../plugins/transactions.js'
 import cloudEventsRoute from '../routes/cloud-events.js'
 import consumerRoute from '../routes/consumer.js'
@@ -22,6 +28,7 @@ import { startEmbeddedBroker } from './kafka/embedded-broker.js'
 import type { ProducerObserver } from './kafka/record-producer.js'
 import { HeaderAllowlist } from './header-allowlist.js'
 import { serverOptions } from './server-options.js'
+import { transportOptions } from './tls.js'
 import { WebhookSignatures } from './webhook-signature.js'
 
 /** What a caller wants to know, and parts that tests put in place of the configured ones. */
@@ -50,14 +57,21 @@ const { version } = JSON.parse(readFileSync(manifest, 'utf8')) as { version: str
  * closed earlier: the consumer drains while its handlers can still produce.
  */
 export async function buildApp (config: Config, overrides: Overrides = {}): Promise<FastifyInstance> {
-  const app = Fastify({ ...serverOptions(config.http), logger: overrides.logger ?? { level: config.logLevel } })
+  const server = serverOptions(config.http)
+  // The type of the server is that of plain HTTP for all that use it.
+  const options = { ...server, ...transportOptions(config.http, server.http), logger: overrides.logger ?? { level: config.logLevel } }
+  const app = Fastify(options as FastifyHttpOptions<Server>)
   try {
     const client = await clientProperties(app, config)
     const signatures = new WebhookSignatures(config.webhooks.signatures)
     await app.register(errors)
     await app.register(closing, { requestsTimeoutMs: timeBefore(PRODUCER_CLOSE_MS, config) })
     await app.register(metrics)
-    await app.register(auth, { ...config.http, observer: authMetrics(app) })
+    await app.register(pageHeaders)
+    const { tls, corsOrigins } = config.http
+    if (tls !== null) await app.register(tlsFiles, { tls, onCertificate: end => app.metrics.auth.certificateEnd.set(end) })
+    if (corsOrigins.length > 0) await app.register(cors, { origins: corsOrigins })
+    await app.register(auth, { ...config.http, observer: authMetrics(app), signatures })
     await app.register(swagger, { version })
     await app.register(producer, {
       client,
@@ -84,6 +98,8 @@ export async function buildApp (config: Config, overrides: Overrides = {}): Prom
       ...(overrides.connect && { connect: overrides.connect }),
       ...(overrides.onFenced && { onFenced: overrides.onFenced })
     })
+    await app.register(respondAsync)
+    await app.register(idempotency, config.idempotency)
     await app.register(sendMessageRoute, { topic: config.producer.topic, requestTimeoutMs: config.http.requestTimeoutMs })
     await app.register(recordsRoute, { requestTimeoutMs: config.http.requestTimeoutMs })
     await app.register(rawRoute, {

@@ -26,6 +26,7 @@ export function createMetrics (registry: Registry) {
     auth: {
       refusals: counter('sluice_auth_refusals_total', 'Requests whose sender was turned away, by the reason', ['reason']),
       rulesCurrent: gauge('sluice_auth_rules_current', '1 while the rules in force are those of AUTH_FILE as it is, 0 while older ones are'),
+      certificateEnd: gauge('sluice_tls_certificate_expiry_timestamp_seconds', 'When the server\'s certificate ends, in seconds since 1970'),
       keyFetches: counter('sluice_auth_jwks_fetches_total', 'Fetches of the keys that tokens are verified with', ['result'])
     },
     producer: {

@@ -85,7 +85,7 @@ function greet (): void {
   const address = app.server.address()
   if (address === null || typeof address === 'string') return
   const host = address.family === 'IPv6' ? `[${address.address}]` : address.address
-  const url = `http://${host === '0.0.0.0' ? '127.0.0.1' : host}:${address.port}`
+  const url = `${config.http.tls === null ? 'http' : 'https'}://${host === '0.0.0.0' ? '127.0.0.1' : host}:${address.port}`
   const embedded = config.kafka.embedded
   app.log.info({
     url,
