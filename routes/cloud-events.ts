@@ -1,15 +1,17 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { accessErrors } from '../src/access.js'
-import { batchStatus, longestRetry, toResult } from '../src/batch-result.js'
+import { batchAnswer } from '../src/batch-result.js'
 import { maxEventAttributes } from '../src/cloud-event-attributes.js'
 import { decodeEvents } from '../src/cloud-events.js'
 import { problemResponses, SluiceError, toProblem } from '../src/errors.js'
+import { prefersAsync } from '../src/prefer.js'
 import { checkTopicName, produceErrors, produceMany, produceOne } from '../src/produce.js'
 import { queryParameters } from '../src/query-parameters.js'
 import { bodyBytes, takeBytes } from '../src/raw-body.js'
 import { maxBatchRecords } from '../src/record-json.js'
 import { requestTimeoutMs } from '../src/request-timeout.js'
+import { checkSignature } from '../src/signed-request.js'
 import { tracer } from '../src/trace-context.js'
 import type { WebhookSignatures } from '../src/webhook-signature.js'
 import { batchResult, receiptSchema, requestTimeoutHeader, topicParams } from './records.js'
@@ -105,27 +107,25 @@ const cloudEventsRoute: FastifyPluginAsyncTypebox<CloudEventsRouteOptions> = asy
 
   fastify.post('/topics/:topic/events', {
     schema,
-    config: { right: 'produce', signed: true },
+    config: { right: 'produce', signed: true, idempotent: true, respondAsync: true },
     // The schemas document what `checkTopicName` and `decodeEvents` check: they say better what is wrong.
     validatorCompiler: () => () => true,
-    serializerCompiler: () => JSON.stringify
+    serializerCompiler: () => JSON.stringify,
+    // Before anything else is said of the request: without a signature it need not be known who asks.
+    preHandler: async request => {
+      checkTopicName(request.params.topic)
+      checkSignature(request, options.signatures)
+    }
   }, async (request, reply) => {
     const { topic } = request.params
-    checkTopicName(topic)
-    const body = bodyBytes(request)
-    // Before anything else is said of the request: without a signature it need not be known who asks.
-    options.signatures.verify(topic, request.headers, body)
     queryParameters(request, [])
     const timeoutMs = requestTimeoutMs(request.headers['request-timeout'], options.requestTimeoutMs)
-    const events = decodeEvents(topic, request, body)
+    const events = decodeEvents(topic, request, bodyBytes(request))
     const trace = tracer(request.headers)
+    if (prefersAsync(request)) return await fastify.acceptRecords(reply, topic, events.records.map(trace), timeoutMs)
     reply.type('application/json; charset=utf-8')
     if (!events.isBatch) return await produceOne(fastify, trace(events.records[0]), timeoutMs)
-    const outcomes = await produceMany(fastify, topic, events.records.map(trace), timeoutMs)
-    const retryAfter = longestRetry(outcomes)
-    if (retryAfter > 0) reply.header('retry-after', String(retryAfter))
-    reply.code(batchStatus(outcomes))
-    return { records: outcomes.map(toResult) }
+    return batchAnswer(request, reply, await produceMany(fastify, topic, events.records.map(trace), timeoutMs))
   })
 }
 

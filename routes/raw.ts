@@ -3,10 +3,12 @@ import { Type } from 'typebox'
 import { accessErrors } from '../src/access.js'
 import { problemResponses } from '../src/errors.js'
 import type { HeaderAllowlist } from '../src/header-allowlist.js'
+import { prefersAsync } from '../src/prefer.js'
 import { checkTopicName, produceErrors, produceOne } from '../src/produce.js'
 import { bodyBytes, takeBytes } from '../src/raw-body.js'
 import { rawQuerySchema, rawRecord, readRawQuery } from '../src/raw-record.js'
 import { requestTimeoutMs } from '../src/request-timeout.js'
+import { checkSignature } from '../src/signed-request.js'
 import { tracer } from '../src/trace-context.js'
 import type { WebhookSignatures } from '../src/webhook-signature.js'
 import { receiptSchema, requestTimeoutHeader, topicParams } from './records.js'
@@ -52,20 +54,22 @@ const rawRoute: FastifyPluginAsyncTypebox<RawRouteOptions> = async (fastify, opt
 
   fastify.post('/topics/:topic/raw', {
     schema,
-    config: { right: 'produce', signed: true },
+    config: { right: 'produce', signed: true, idempotent: true, respondAsync: true },
     // The schemas document what `checkTopicName` and `readRawQuery` check: they say better what is wrong.
     validatorCompiler: () => () => true,
-    serializerCompiler: () => JSON.stringify
+    serializerCompiler: () => JSON.stringify,
+    // Before anything else is said of the request: without a signature it need not be known who asks.
+    preHandler: async request => {
+      checkTopicName(request.params.topic)
+      checkSignature(request, signatures)
+    }
   }, async (request, reply) => {
     const { topic } = request.params
-    checkTopicName(topic)
-    const body = bodyBytes(request)
-    // Before anything else is said of the request: without a signature it need not be known who asks.
-    signatures.verify(topic, request.headers, body)
     const timeoutMs = requestTimeoutMs(request.headers['request-timeout'], options.requestTimeoutMs)
-    const record = rawRecord(topic, request, readRawQuery(request, allowlist), body)
+    const record = tracer(request.headers)(rawRecord(topic, request, readRawQuery(request, allowlist), bodyBytes(request)))
+    if (prefersAsync(request)) return await fastify.acceptRecords(reply, topic, [record], timeoutMs)
     reply.type('application/json; charset=utf-8')
-    return await produceOne(fastify, tracer(request.headers)(record), timeoutMs)
+    return await produceOne(fastify, record, timeoutMs)
   })
 }
 

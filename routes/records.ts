@@ -1,12 +1,12 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { accessErrors } from '../src/access.js'
+import { batchAnswer } from '../src/batch-result.js'
 import { problemResponses, SluiceError, toProblem, type Problem } from '../src/errors.js'
 import { jsonBody, takeJson } from '../src/json-body.js'
-import type { Outcome } from '../src/kafka/record-producer.js'
+import { prefersAsync } from '../src/prefer.js'
 import { checkTopicName, produceErrors, produceMany, produceOne } from '../src/produce.js'
 import { batchSchema, decodeRecords, recordSchema } from '../src/record-json.js'
-import type { Receipt } from '../src/record.js'
 import { requestTimeoutMs } from '../src/request-timeout.js'
 
 export interface RecordsRouteOptions {
@@ -86,7 +86,7 @@ const recordsRoute: FastifyPluginAsyncTypebox<RecordsRouteOptions> = async (fast
 
   fastify.post('/topics/:topic/records', {
     schema,
-    config: { right: 'produce' },
+    config: { right: 'produce', idempotent: true, respondAsync: true },
     // The schemas document what `checkTopicName` and `decodeRecords` check: they tell what is wrong, and where, for streams too.
     validatorCompiler: () => () => true,
     // Receipts and problems are small flat objects, and the union would be validated again to be written.
@@ -96,27 +96,11 @@ const recordsRoute: FastifyPluginAsyncTypebox<RecordsRouteOptions> = async (fast
     checkTopicName(topic)
     const timeoutMs = requestTimeoutMs(request.headers['request-timeout'], options.requestTimeoutMs)
     const { records, isBatch } = decodeRecords(topic, jsonBody(request))
+    if (prefersAsync(request)) return await fastify.acceptRecords(reply, topic, records, timeoutMs)
     reply.type(jsonType)
     if (!isBatch) return await produceOne(fastify, records[0], timeoutMs)
-    const outcomes = await produceMany(fastify, topic, records, timeoutMs)
-    const retryAfter = longestRetry(outcomes)
-    if (retryAfter > 0) reply.header('retry-after', String(retryAfter))
-    reply.code(batchStatus(outcomes))
-    return { records: outcomes.map(toResult) }
+    return batchAnswer(request, reply, await produceMany(fastify, topic, records, timeoutMs))
   })
-}
-
-const toResult = (outcome: Outcome): Receipt | Problem => outcome instanceof SluiceError ? toProblem(outcome) : outcome
-
-/** 200 if all are well, their status if all failed with the same one, else 207. */
-function batchStatus (outcomes: readonly Outcome[]): number {
-  const statuses = new Set(outcomes.map(outcome => outcome instanceof SluiceError ? outcome.statusCode : 200))
-  const [only] = statuses
-  return statuses.size === 1 && only !== undefined ? only : 207
-}
-
-function longestRetry (outcomes: readonly Outcome[]): number {
-  return outcomes.reduce((max, outcome) => Math.max(max, outcome instanceof SluiceError ? outcome.retryAfterSeconds ?? 0 : 0), 0)
 }
 
 export default recordsRoute

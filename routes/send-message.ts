@@ -3,6 +3,7 @@ import { Type } from 'typebox'
 import { accessErrors, demand } from '../src/access.js'
 import { problemResponses, SluiceError } from '../src/errors.js'
 import { jsonBody, takeJson } from '../src/json-body.js'
+import { prefersAsync } from '../src/prefer.js'
 import { checkTopicName, produceErrors, produceOne } from '../src/produce.js'
 import { decodeRecord } from '../src/record-json.js'
 import { requestTimeoutMs } from '../src/request-timeout.js'
@@ -22,14 +23,18 @@ const schema = {
   tags: ['produce'],
   headers: requestTimeoutHeader,
   body: Type.String({ 'x-examples': { text: { value: 'Hello, Kafka!' } } }),
+  // Typed loosely: not waited for, the answer is JSON.
   response: {
     ...problemResponses(...accessErrors, ...produceErrors, 'SLUICE_MALFORMED_JSON', 'SLUICE_NO_PRODUCE_TOPIC'),
     200: {
       description: 'Written.',
       content: { 'text/plain': { schema: Type.String(), examples: { sent: { value: 'Message sent to Kafka.' } } } }
     }
-  }
+  } as Record<number, object>
 }
+
+const sent = { type: 'text/plain; charset=utf-8', body: 'Message sent to Kafka.' }
+const config = { right: 'produce', respondAsync: true, idempotent: () => sent } as const
 
 /** Both spellings: the tutorial that this route comes from has the second one. */
 const paths = [['/api/kafka/send-message', 'sendMessage'], ['/api/Kafka/send-message', 'sendMessageTutorial']] as const
@@ -38,7 +43,12 @@ const sendMessageRoute: FastifyPluginAsyncTypebox<SendMessageRouteOptions> = asy
   takeJson(fastify)
 
   for (const [path, operationId] of paths) {
-    fastify.post(path, { schema: { ...schema, operationId }, validatorCompiler: () => () => true, config: { right: 'produce' } }, async (request, reply) => {
+    fastify.post(path, {
+      schema: { ...schema, operationId },
+      config,
+      validatorCompiler: () => () => true,
+      serializerCompiler: () => JSON.stringify
+    }, async (request, reply) => {
       const { topic } = options
       if (topic === null) {
         throw new SluiceError('SLUICE_NO_PRODUCE_TOPIC',
@@ -51,9 +61,12 @@ const sendMessageRoute: FastifyPluginAsyncTypebox<SendMessageRouteOptions> = asy
       if (typeof value !== 'string') {
         throw new SluiceError('SLUICE_INVALID_REQUEST', 'The body must be a JSON string, such as "Hello".', { pointer: '#' })
       }
-      const { partition, offset } = await produceOne(fastify, decodeRecord(topic, { value }, null, ''), timeoutMs)
+      const record = decodeRecord(topic, { value }, null, '')
+      if (prefersAsync(request)) return await fastify.acceptRecords(reply, topic, [record], timeoutMs)
+      const { partition, offset } = await produceOne(fastify, record, timeoutMs)
       request.log.info({ topic, partition, offset }, 'message sent to Kafka')
-      return reply.type('text/plain; charset=utf-8').send('Message sent to Kafka.')
+      reply.type(sent.type)
+      return sent.body
     })
   }
 }

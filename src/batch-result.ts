@@ -1,6 +1,19 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { SluiceError, toProblem, type Problem } from './errors.js'
 import type { Outcome } from './kafka/record-producer.js'
 import type { Receipt } from './record.js'
+import { noteUnsettled } from './unsettled.js'
+
+/** The answer to a batch, with its status and headers. */
+export function batchAnswer (
+  request: FastifyRequest, reply: FastifyReply, outcomes: readonly Outcome[]
+): { records: (Receipt | Problem)[] } {
+  noteUnsettled(request, outcomes)
+  const retryAfter = longestRetry(outcomes)
+  if (retryAfter > 0) reply.header('retry-after', String(retryAfter))
+  reply.code(batchStatus(outcomes)).type('application/json; charset=utf-8')
+  return { records: outcomes.map(toResult) }
+}
 
 /** What the answer to a batch holds for a record. */
 export const toResult = (outcome: Outcome): Receipt | Problem => outcome instanceof SluiceError ? toProblem(outcome) : outcome

@@ -57,7 +57,9 @@ export function loadConfig (env: NodeJS.ProcessEnv = process.env, options: LoadO
     shutdownTimeoutMs: values.SHUTDOWN_TIMEOUT_MS,
     kafka,
     idempotency: {
-      lifetimeMs: values.IDEMPOTENCY_LIFETIME_SECONDS * 1000, maxEntries: values.IDEMPOTENCY_MAX_KEYS, maxBytes: values.IDEMPOTENCY_MAX_BYTES
+      lifetimeMs: values.IDEMPOTENCY_LIFETIME_SECONDS * 1000,
+      maxEntries: values.IDEMPOTENCY_MAX_KEYS,
+      maxBytes: values.IDEMPOTENCY_MAX_BYTES
     },
     streams: {
       maxStreams: values.STREAM_MAX_COUNT,

@@ -65,6 +65,29 @@ export async function produceMany (
   return faults.map(fault => fault ?? outcomes[next++] as Outcome)
 }
 
+/**
+ * Enqueues records of one topic, in order, and resolves once they are in the queue. `settled` is called once for each of them, as
+ * `RecordProducer.enqueue` does.
+ *
+ * @param timeoutMs how long to wait for Kafka to say whether topic and partitions exist, where that is not known
+ * @throws {SluiceError} if nothing was enqueued
+ */
+export async function enqueueMany (
+  { producer, topics }: ProduceContext, topic: string, records: readonly OutgoingRecord[], timeoutMs: number,
+  settled: (index: number, outcome: Outcome) => void
+): Promise<void> {
+  const known = topics.peek(topic)
+  if (known !== undefined && records.every(({ partition }) => partition == null || partition < known)) {
+    producer.enqueue(records, settled)
+    return
+  }
+  const faults = await withdrawnAt(performance.now() + timeoutMs, partitionFaults(topics, topic, records))
+  const good: number[] = []
+  for (const [i, fault] of faults.entries()) if (fault === undefined) good.push(i)
+  if (good.length > 0) producer.enqueue(good.map(i => records[i]!), (i, outcome) => { settled(good[i]!, outcome) })
+  for (const [i, fault] of faults.entries()) if (fault !== undefined) settled(i, fault)
+}
+
 /** For each record, what is wrong with its partition. Throws where the topic itself is not there. */
 async function partitionFaults (
   topics: TopicDirectory, topic: string, records: readonly OutgoingRecord[]

@@ -45,6 +45,8 @@ t.test('an empty environment tries things out on loopback with an embedded broke
       logLevel: 'info',
       shutdownTimeoutMs: 30_000,
       kafka: { embedded: true, client: { 'client.id': 'sluice' } },
+      idempotency: { lifetimeMs: 600_000, maxEntries: 100_000, maxBytes: 67_108_864 },
+      streams: { maxStreams: 100, maxRecords: 10_000, maxBytes: 8_388_608, idleTimeoutMs: 60_000 },
       producer: {
         topic: 'sluice-demo',
         client: {},
@@ -145,6 +147,13 @@ t.test('every variable reaches the place that it configures', async t => {
     KAFKA_RETRY_MAX_ATTEMPTS: '16',
     KAFKA_RETRY_BACKOFF_MS: '17',
     KAFKA_RETRY_BACKOFF_MAX_MS: '18',
+    IDEMPOTENCY_LIFETIME_SECONDS: '31',
+    IDEMPOTENCY_MAX_KEYS: '32',
+    IDEMPOTENCY_MAX_BYTES: '3300',
+    STREAM_MAX_COUNT: '34',
+    STREAM_MAX_RECORDS: '35',
+    STREAM_MAX_BYTES: '36',
+    STREAM_IDLE_TIMEOUT_MS: '3700',
     KAFKA_DEAD_LETTER_TOPIC: 'off',
     KAFKA_DEAD_LETTER_OFF_ACTION: 'skip',
     KAFKA_RETRY_TOPIC: 'later',
@@ -175,6 +184,8 @@ t.test('every variable reaches the place that it configures', async t => {
       embedded: false,
       client: { 'bootstrap.servers': 'kafka-1:9092,[::1]:9093,10.0.0.1:9094', 'client.id': 'me', 'security.protocol': 'plaintext' }
     },
+    idempotency: { lifetimeMs: 31_000, maxEntries: 32, maxBytes: 3_300 },
+    streams: { maxStreams: 34, maxRecords: 35, maxBytes: 36, idleTimeoutMs: 3_700 },
     producer: {
       topic: 'out',
       client: {},

@@ -1,7 +1,10 @@
 import Fastify, { type FastifyInstance } from 'fastify'
 import auth from '../../plugins/auth.js'
 import errors from '../../plugins/errors.js'
+import idempotency from '../../plugins/idempotency.js'
+import metrics from '../../plugins/metrics.js'
 import producer from '../../plugins/producer.js'
+import respondAsync from '../../plugins/respond-async.js'
 import swagger from '../../plugins/swagger.js'
 import cloudEvents from '../../routes/cloud-events.js'
 import raw from '../../routes/raw.js'
@@ -9,6 +12,7 @@ import records from '../../routes/records.js'
 import sendMessage from '../../routes/send-message.js'
 import type { ProducerConfig } from '../../src/config.js'
 import { HeaderAllowlist } from '../../src/header-allowlist.js'
+import type { IdempotencyLimits } from '../../src/idempotency-table.js'
 import { serverOptions } from '../../src/server-options.js'
 import { WebhookSignatures, type SignatureRule } from '../../src/webhook-signature.js'
 import { FakeProducer } from './fake-producer.js'
@@ -25,16 +29,19 @@ export const producerSettings: ProducerConfig = {
   allowAutoCreateTopics: false
 }
 
+const idempotencyLimits: IdempotencyLimits = { maxEntries: 1_000, maxBytes: 10_000_000, lifetimeMs: 60_000 }
+
 export const bodyLimitBytes = 2_000_000
 
 /** The producing half of the gateway over a fake producer, and what it logged. */
 export async function produceApp (
-  { topic = 'a', settings = producerSettings, recordHeaders = ['*'], signatures = [], now }: {
+  { topic = 'a', settings = producerSettings, recordHeaders = ['*'], signatures = [], now, idempotency: idempotencySettings }: {
     topic?: string | null
     settings?: ProducerConfig
     recordHeaders?: readonly string[]
     signatures?: readonly SignatureRule[]
     now?: () => number
+    idempotency?: Partial<IdempotencyLimits>
   } = {}
 ): Promise<{ app: FastifyInstance, kafka: FakeProducer, logged: Record<string, unknown>[] }> {
   const kafka = new FakeProducer()
@@ -42,11 +49,14 @@ export async function produceApp (
   const stream = { write (line: string) { logged.push(JSON.parse(line) as Record<string, unknown>) } }
   const app = Fastify({ ...serverOptions({ bodyLimitBytes }), logger: { level: 'info', stream } })
   await app.register(errors)
-  await app.register(auth, { host: '127.0.0.1', allowedHosts: ['gateway.example'], auth: 'loopback' })
+  await app.register(metrics)
+  const webhookSignatures = new WebhookSignatures(signatures, now)
+  await app.register(auth, { host: '127.0.0.1', allowedHosts: ['gateway.example'], auth: 'loopback', signatures: webhookSignatures })
   await app.register(swagger, { version: '0.0.0' })
   await app.register(producer, { client: {}, settings, closeTimeoutMs: 1_000, producer: kafka })
+  await app.register(respondAsync)
+  await app.register(idempotency, { ...idempotencyLimits, ...idempotencySettings })
   await app.register(records, { requestTimeoutMs: 5_000 })
-  const webhookSignatures = new WebhookSignatures(signatures, now)
   await app.register(raw, { requestTimeoutMs: 5_000, allowlist: new HeaderAllowlist(recordHeaders), signatures: webhookSignatures })
   await app.register(cloudEvents, { requestTimeoutMs: 5_000, signatures: webhookSignatures })
   await app.register(sendMessage, { topic, requestTimeoutMs: 5_000 })

@@ -1,0 +1,196 @@
+import { createHash, type Hash } from 'node:crypto'
+import { pipeline, Transform, type Readable } from 'node:stream'
+import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import fp from 'fastify-plugin'
+import { Type } from 'typebox'
+import { batchStatus, toResult } from '../src/batch-result.js'
+import { problemResponses, SluiceError, toProblem } from '../src/errors.js'
+import { idempotencyKey, idempotencyKeyPattern } from '../src/idempotency-key.js'
+import { IdempotencyTable, type Answer, type Entry, type IdempotencyLimits } from '../src/idempotency-table.js'
+import type { Outcome } from '../src/kafka/record-producer.js'
+import type { Receipt } from '../src/record.js'
+import { describe } from '../src/route-schema.js'
+import { unsettledOf } from '../src/unsettled.js'
+
+/** How a route that does not answer with a receipt says that its one record was written. */
+export type Written = (receipt: Receipt) => { readonly type: string, readonly body: string }
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /**
+     * The route takes `Idempotency-Key`. What was answered after the caller's time was up is put right by what its outcomes are in
+     * the end: a receipt, or for a batch (a request whose answer `batchAnswer` made) `{ "records": [...] }`.
+     */
+    idempotent?: true | Written
+  }
+}
+
+const jsonType = 'application/json; charset=utf-8'
+const problemType = 'application/problem+json; charset=utf-8'
+const receiptAnswer: Written = receipt => ({ type: jsonType, body: JSON.stringify(receipt) })
+
+/** What is known of a request that has a key. */
+interface Keyed {
+  readonly key: string
+  readonly body: Hash
+  entry: Entry | null
+}
+
+/** The headers of an answer that belong to it, and not to the moment at which it was given. */
+const rememberedHeaders = ['content-type', 'preference-applied'] as const
+
+/** Nothing was done, and the same request may do something next time. */
+const forgotten = new Set([401, 403, 408, 429, 503])
+
+const headers = {
+  'idempotency-key': Type.String({
+    pattern: idempotencyKeyPattern,
+    description: 'Makes the request safe to repeat: the same key, from the same caller, to the same path, with the same body gets the first ' +
+      'answer again, and nothing is produced twice. Per process, and for a bounded time.',
+    examples: ['"order-4711"']
+  })
+}
+const successHeaders = {
+  'Idempotency-Replayed': Type.String({ description: '`true` where the answer is that of an earlier request with the same key.' })
+}
+const responses = problemResponses(
+  'SLUICE_INVALID_REQUEST', 'SLUICE_IDEMPOTENCY_KEY_IN_FLIGHT', 'SLUICE_IDEMPOTENCY_KEY_REUSED', 'SLUICE_IDEMPOTENCY_FULL')
+
+/**
+ * `Idempotency-Key` for routes with `config: { idempotent: true }`. What comes without a key passes no hook of it but one that looks.
+ *
+ * 1. While the body comes its bytes are hashed. 2. Once it is there, the key is claimed: that, and what is to be produced, happens in
+ * one turn of the event loop for whoever is first. 3. The answer is remembered as it goes out, whether anybody is there to read it
+ * or not. Where it says 504 the key stays in flight until the report comes.
+ */
+export default fp<IdempotencyLimits>(async (fastify, limits) => {
+  const table = new IdempotencyTable(limits)
+  const { idempotencyKeys, idempotencyBytes, idempotencyClaims } = fastify.metrics.producer
+  fastify.metrics.onScrape(() => {
+    idempotencyKeys.set(table.size)
+    idempotencyBytes.set(table.bytes)
+  })
+  const requests = new WeakMap<FastifyRequest, Keyed>()
+
+  fastify.addHook('onRoute', route => {
+    const written = route.config?.idempotent
+    if (written === undefined) return
+    describe(route, { headers, responses, successHeaders })
+    add(route, 'preParsing', (request: FastifyRequest, _reply: FastifyReply, payload: Readable, done: (err: Error | null, payload?: Readable) => void) => {
+      const header = request.headers['idempotency-key']
+      if (header === undefined) { done(null, payload); return }
+      try {
+        const keyed: Keyed = { key: idempotencyKey(header), body: createHash('sha256'), entry: null }
+        requests.set(request, keyed)
+        done(null, hashed(payload, keyed.body))
+      } catch (err) {
+        done(err as Error)
+      }
+    })
+    // After the route's own: what they refuse was not this caller's to ask.
+    add(route, 'preHandler', (request: FastifyRequest, reply: FastifyReply, done: (err?: Error) => void) => {
+      const keyed = requests.get(request)
+      if (keyed === undefined) { done(); return }
+      const { path, query } = parts(request)
+      const claim = table.claim(
+        digest(request.principal.name, request.method, path, keyed.key), request.principal.name,
+        digest(query, request.headers['content-type'] ?? '', keyed.body.digest('base64')))
+      idempotencyClaims.inc({ result: claim.kind })
+      switch (claim.kind) {
+        case 'new':
+          keyed.entry = claim.entry
+          done()
+          return
+        case 'replayed':
+          reply.code(claim.answer.status).headers(claim.answer.headers).header('idempotency-replayed', 'true').send(claim.answer.body)
+          return
+        case 'in-flight':
+          done(new SluiceError('SLUICE_IDEMPOTENCY_KEY_IN_FLIGHT',
+            'A request with this Idempotency-Key has not ended, or Kafka has not said yet how it ended. Try again for its answer.'))
+          return
+        case 'reused':
+          done(new SluiceError('SLUICE_IDEMPOTENCY_KEY_REUSED',
+            'This Idempotency-Key came with another query, Content-Type or body before. Take a new key for a new request.'))
+          return
+        case 'full':
+          done(new SluiceError('SLUICE_IDEMPOTENCY_FULL', 'No more keys can be remembered. Nothing was produced.',
+            { retryAfterSeconds: claim.retryAfterSeconds }))
+      }
+    })
+    add(route, 'onSend', (request: FastifyRequest, reply: FastifyReply, payload: unknown, done: (err: Error | null, payload: unknown) => void) => {
+      const entry = requests.get(request)?.entry
+      if (entry != null) end(request, reply, payload, entry, written === true ? receiptAnswer : written)
+      done(null, payload)
+    })
+  })
+
+  function end (request: FastifyRequest, reply: FastifyReply, payload: unknown, entry: Entry, written: Written): void {
+    const answer = answerOf(reply, payload)
+    const unsettled = unsettledOf(request)
+    if (unsettled === undefined) { settle(entry, answer); return }
+    const isBatch = String(reply.getHeader('content-type')).startsWith('application/json')
+    unsettled.then(outcomes => { settle(entry, isBatch ? batchAnswer(outcomes) : oneAnswer(outcomes[0]!, written)) }, () => {
+      // It never rejects; should it, the key keeps the answer that left the outcome open.
+      settle(entry, answer)
+    })
+  }
+
+  function settle (entry: Entry, answer: Answer): void {
+    table.settle(entry, forgotten.has(answer.status) ? null : answer)
+  }
+}, { name: 'idempotency', dependencies: ['metrics'], fastify: '5.x' })
+
+type Hook = 'preParsing' | 'preHandler' | 'onSend'
+
+/** Adds a hook behind those that a route has of its own. */
+function add (route: RouteOptions, name: Hook, hook: unknown): void {
+  const hooks = route as { [name in Hook]?: unknown }
+  const own = hooks[name] ?? []
+  hooks[name] = [...Array.isArray(own) ? own as unknown[] : [own], hook]
+}
+
+/** The same bytes, hashed on their way. */
+function hashed (payload: Readable, hash: Hash): Readable {
+  const through = new Transform({
+    transform (chunk: Buffer, _encoding, done) {
+      hash.update(chunk)
+      done(null, chunk)
+    }
+  })
+  // An error comes out of `through` as well, where Fastify's parser meets it.
+  return pipeline(payload, through, () => {})
+}
+
+function answerOf (reply: FastifyReply, payload: unknown): Answer {
+  const kept: Record<string, string> = {}
+  for (const name of rememberedHeaders) {
+    const value = reply.getHeader(name)
+    if (value !== undefined) kept[name] = String(value)
+  }
+  return { status: reply.statusCode, headers: kept, body: typeof payload === 'string' || Buffer.isBuffer(payload) ? payload : '' }
+}
+
+function oneAnswer (outcome: Outcome, written: Written): Answer {
+  if (outcome instanceof SluiceError) {
+    return { status: outcome.statusCode, headers: { 'content-type': problemType }, body: JSON.stringify(toProblem(outcome)) }
+  }
+  const { type, body } = written(outcome)
+  return { status: 200, headers: { 'content-type': type }, body }
+}
+
+function batchAnswer (outcomes: readonly Outcome[]): Answer {
+  return { status: batchStatus(outcomes), headers: { 'content-type': jsonType }, body: JSON.stringify({ records: outcomes.map(toResult) }) }
+}
+
+function parts ({ raw }: FastifyRequest): { path: string, query: string } {
+  const url = raw.url ?? ''
+  const mark = url.indexOf('?')
+  return mark === -1 ? { path: url, query: '' } : { path: url.slice(0, mark), query: url.slice(mark) }
+}
+
+/** Of fixed length, whatever callers send. No part can be mistaken for two: each is preceded by its length. */
+function digest (...texts: readonly string[]): string {
+  const hash = createHash('sha256')
+  for (const text of texts) hash.update(`${text.length}:${text}`)
+  return hash.digest('base64')
+}
