@@ -116,9 +116,8 @@ export class AnswerStream {
 
   async #room (): Promise<void> {
     const { oneByOne } = this.#options
-    while (!this.#gone && !this.#stopped && this.#slots.length > 0 && (this.#slots.length >= maxUnanswered || this.#bytes >= maxUnansweredBytes || oneByOne())) {
-      await this.#next()
-    }
+    const full = (): boolean => this.#slots.length >= maxUnanswered || this.#bytes >= maxUnansweredBytes || oneByOne()
+    while (!this.#gone && !this.#stopped && this.#slots.length > 0 && full()) await this.#next()
   }
 
   #take (piece: Piece): void {
@@ -127,10 +126,10 @@ export class AnswerStream {
     this.#bytes += slot.bytes
     this.#taken++
     this.#change()
-    void this.#options.answer(piece).then(text => {
+    this.#options.answer(piece).then(text => {
       slot.text = text
       this.#change()
-    })
+    }, () => { /* By its contract it does not reject. */ })
   }
 
   async * #answers (): AsyncGenerator<string> {

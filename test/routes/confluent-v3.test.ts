@@ -120,10 +120,13 @@ test('what is refused before any record: the status says so', async t => {
 })
 
 /** A request whose body goes on. */
-async function opened (t: Test, app: FastifyInstance, first: string): Promise<{ req: ClientRequest, res: IncomingMessage, text: () => string }> {
+async function opened (
+  t: Test, app: FastifyInstance, first: string
+): Promise<{ req: ClientRequest, res: IncomingMessage, text: () => string }> {
   await app.listen({ port: 0, host: '127.0.0.1' })
   t.teardown(() => app.close())
-  const req = request({ port: (app.server.address() as AddressInfo).port, method: 'POST', path: url, headers: { 'content-type': 'application/json' } })
+  const { port } = app.server.address() as AddressInfo
+  const req = request({ port, method: 'POST', path: url, headers: { 'content-type': 'application/json' } })
   req.on('error', () => {})
   req.write(first)
   const [res] = await once(req, 'response') as [IncomingMessage]

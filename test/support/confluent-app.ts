@@ -5,6 +5,7 @@ import errors from '../../plugins/errors.js'
 import producer from '../../plugins/producer.js'
 import confluentV2 from '../../routes/confluent-v2.js'
 import confluentV3 from '../../routes/confluent-v3.js'
+import confluentV3Batch from '../../routes/confluent-v3-batch.js'
 import { serverOptions } from '../../src/server-options.js'
 import { FakeProducer } from './fake-producer.js'
 import { bodyLimitBytes, producerSettings } from './produce-app.js'
@@ -20,6 +21,7 @@ export async function confluentApp (): Promise<{ app: FastifyInstance, kafka: Fa
   await app.register(confluentV2, { requestTimeoutMs: 5_000 })
   for (const prefix of ['/v3', '/kafka/v3'] as const) {
     await app.register(confluentV3, { prefix, requestTimeoutMs: 5_000, bodyLimitBytes })
+    await app.register(confluentV3Batch, { prefix, requestTimeoutMs: 5_000 })
   }
   await app.ready()
   await kafka.refreshTopics()
