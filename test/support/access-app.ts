@@ -25,14 +25,15 @@ export const digestOf = (key: string): string => createHash('sha256').update(key
 export interface AccessAppOptions {
   readonly lookEveryMs?: number
   readonly requestsTimeoutMs?: number
-  readonly logger?: boolean
 }
 
 /**
  * What stands in front of the routes, configured by variables as it is in the gateway, and routes that say who called:
  * one for each right, one that names its topic in the body, and a public one.
  */
-export async function accessApp (t: Test, env: Readonly<Record<string, string>>, { lookEveryMs = 10, requestsTimeoutMs = 10_000 }: AccessAppOptions = {}) {
+export async function accessApp (
+  t: Test, env: Readonly<Record<string, string>>, { lookEveryMs = 10, requestsTimeoutMs = 10_000 }: AccessAppOptions = {}
+) {
   const { config } = loadConfig({ KAFKA_BOOTSTRAP_SERVERS: '127.0.0.1:9092', ...env })
   const { http } = config
   const logged: Record<string, unknown>[] = []
