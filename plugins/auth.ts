@@ -9,6 +9,8 @@ import { hostCheck, isForeignPage, type AllowedPages } from '../src/auth/same-ma
 import type { HttpConfig } from '../src/config.js'
 import { SluiceError } from '../src/errors.js'
 import { hostOf } from '../src/request-host.js'
+import { anyoneUnsigned, signer } from '../src/signed-request.js'
+import { WebhookSignatures } from '../src/webhook-signature.js'
 
 export interface AuthObserver extends AuthenticatorObserver {
   readonly refused: (reason: RefusalReason) => void
@@ -16,6 +18,8 @@ export interface AuthObserver extends AuthenticatorObserver {
 
 export interface AuthPluginOptions extends Pick<HttpConfig, 'host' | 'allowedHosts' | 'auth'>, Partial<Pick<HttpConfig, 'access' | 'openPages' | 'corsOrigins'>> {
   readonly observer?: AuthObserver
+  /** Absent: no topic takes signed webhooks only. */
+  readonly signatures?: WebhookSignatures
   /** How often AUTH_FILE is looked at. */
   readonly lookEveryMs?: number
 }
@@ -36,7 +40,7 @@ declare module 'fastify' {
  * pages of elsewhere are kept away: `keepPagesAway`.
  */
 async function auth (fastify: FastifyInstance, options: AuthPluginOptions): Promise<void> {
-  const { access = null, openPages = [], corsOrigins = [], observer = ignored } = options
+  const { access = null, openPages = [], corsOrigins = [], observer = ignored, signatures = new WebhookSignatures([]) } = options
   const refusals = new Refusals(observer.refused)
   const pages = { hosts: new Set(options.allowedHosts), origins: new Set(corsOrigins) }
   let problems = (): string[] => []
@@ -48,7 +52,9 @@ async function auth (fastify: FastifyInstance, options: AuthPluginOptions): Prom
   checkRoutes(fastify, openPages)
 
   if (access === null) {
-    fastify.decorateRequest('principal', { getter: () => anyone })
+    const caller = signatures.isEmpty ? anyone : anyoneUnsigned(signatures)
+    fastify.decorateRequest('principal', { getter: () => caller })
+    if (!signatures.isEmpty) keepUnsignedAway(fastify, refusals)
     if (!pages.hosts.has('*')) keepPagesAway(fastify, options.host, pages, refusals)
     return
   }
@@ -58,16 +64,20 @@ async function auth (fastify: FastifyInstance, options: AuthPluginOptions): Prom
   fastify.addHook('onClose', async () => authenticator.close())
   problems = () => authenticator.problems
   fastify.decorateRequest('principal', null as unknown as Principal)
-  askWhoTheyAre(fastify, authenticator, pages, refusals)
+  askWhoTheyAre(fastify, authenticator, pages, refusals, signatures)
 }
 
 /** Every request that is not for an open route says who sent it, and may do what it asks for. */
-function askWhoTheyAre (fastify: FastifyInstance, authenticator: Authenticator, pages: AllowedPages, refusals: Refusals): void {
+function askWhoTheyAre (
+  fastify: FastifyInstance, authenticator: Authenticator, pages: AllowedPages, refusals: Refusals, signatures: WebhookSignatures
+): void {
   fastify.addHook('onRequest', (request, reply, done) => {
     const { config } = request.routeOptions
     const isOpen = config?.public === true || config?.opened === true
-    request.principal = nobody
-    if (isOpen && !saysWhoItIs(request)) {
+    // Senders of webhooks cannot send a key. The route lets nobody through whose signature is not good.
+    const isSigned = config?.signed === true && signatures.authenticates(topicOf(request))
+    request.principal = isSigned ? signer : nobody
+    if ((isOpen || isSigned) && !saysWhoItIs(request)) {
       done()
       return
     }
@@ -89,6 +99,25 @@ function askWhoTheyAre (fastify: FastifyInstance, authenticator: Authenticator, 
     else done(null, payload)
   })
 }
+
+/** What takes signed webhooks only is closed to routes that check no signature, while nobody has to say who it is. */
+function keepUnsignedAway (fastify: FastifyInstance, refusals: Refusals): void {
+  fastify.addHook('onRequest', (request, reply, done) => {
+    const { right, signed } = request.routeOptions.config ?? {}
+    const topic = topicOf(request)
+    if (right === undefined || signed === true || request.principal.may(right, topic)) done()
+    else {
+      done(refused(request, reply, {
+        reason: 'right',
+        error: new SluiceError('SLUICE_FORBIDDEN',
+          `The topic ${topic} takes signed webhooks only (WEBHOOK_SIGNATURES): post to /topics/${topic}/raw or /topics/${topic}/events.`)
+      }, refusals))
+    }
+  })
+}
+
+/** The topic that a path names; "", which is none, where it names none. */
+const topicOf = ({ params }: FastifyRequest): string => (params as { topic?: string } | undefined)?.topic ?? ''
 
 /** Why a caller that is known may not do this, if so; else the request is counted. */
 function mayNot (request: FastifyRequest, reply: FastifyReply, refusals: Refusals): SluiceError | undefined {

@@ -42,6 +42,11 @@ export class WebhookSignatures {
     this.#now = now
   }
 
+  /** Whether no topic asks for one. */
+  get isEmpty (): boolean {
+    return this.#rules.size === 0
+  }
+
   /** Whether what is produced to this topic by webhook has to be signed. */
   requires (topic: string): boolean {
     return this.#rules.has(topic)

@@ -3,7 +3,7 @@ import { TokenBucket } from './token-bucket.js'
 
 /** Why a caller was turned away, as a metric's label. */
 export const refusalReasons = [
-  'missing', 'malformed', 'unknown-key', 'unknown-certificate', 'bad-token', 'keys-unavailable', 'too-many-wrong-keys', 'right', 'limit', 'host', 'origin'
+  'missing', 'malformed', 'unknown-key', 'unknown-certificate', 'bad-token', 'keys-unavailable', 'too-many-wrong-keys', 'right', 'limit', 'host', 'origin', 'signature'
 ] as const
 
 export type RefusalReason = typeof refusalReasons[number]
