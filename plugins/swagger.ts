@@ -7,7 +7,15 @@ import { Type } from 'typebox'
 export interface SwaggerPluginOptions {
   /** The version that the document states. */
   readonly version: string
+  /** Whether callers have to say who they are. */
+  readonly authenticated?: boolean
 }
+
+const securitySchemes = {
+  bearer: { type: 'http', scheme: 'bearer', description: 'An API key, or a token of the configured issuer.' },
+  basic: { type: 'http', scheme: 'basic', description: 'An API key as the password, with any user name.' },
+  apiKey: { type: 'apiKey', in: 'header', name: 'X-API-Key', description: 'An API key.' }
+} as const
 
 const description = `An HTTP gateway for Apache Kafka.
 
@@ -19,16 +27,21 @@ did not acknowledge it in time.`
  * Describes the routes: `/openapi.json`, and `/docs` to read and try them, with nothing fetched from elsewhere. Only routes that
  * are registered later are described.
  */
-async function docs (fastify: FastifyInstance, { version }: SwaggerPluginOptions): Promise<void> {
+async function docs (fastify: FastifyInstance, { version, authenticated = false }: SwaggerPluginOptions): Promise<void> {
   await fastify.register(swagger, {
     openapi: {
       openapi: '3.1.0',
       info: { title: 'Sluice', version, description, license: { name: 'MIT', identifier: 'MIT' } },
+      ...(authenticated && { components: { securitySchemes }, security: Object.keys(securitySchemes).map(name => ({ [name]: [] })) }),
       tags: [
         { name: 'produce', description: 'Into Kafka' },
         { name: 'consume', description: 'Out of Kafka' },
         { name: 'operate', description: 'What the gateway is doing' }
       ]
+    },
+    transform: ({ schema, url, route }) => {
+      const isOpen = route.config?.public === true || route.config?.opened === true
+      return { schema: authenticated && isOpen ? { ...schema, security: [] } : schema, url }
     },
     refResolver: {
       buildLocalReference: (json, _baseUri, _fragment, i) => typeof json.$id === 'string' ? json.$id : `schema-${i}`

@@ -12,6 +12,7 @@ import metrics from '../plugins/metrics.js'
 import pageHeaders from '../plugins/page-headers.js'
 import producer, { type ProducerPluginOptions } from '../plugins/producer.js'
 import respondAsync from '../plugins/respond-async.js'
+import reader, { type ReaderPluginOptions } from '../plugins/reader.js'
 import swagger from '../plugins/swagger.js'
 import tlsFiles from '../plugins/tls.js'
 import transactions, { type TransactionsPluginOptions } from '../plugins/transactions.js'
@@ -22,6 +23,7 @@ import metricsRoute from '../routes/metrics.js'
 import rawRoute from '../routes/raw.js'
 import recordsRoute from '../routes/records.js'
 import sendMessageRoute from '../routes/send-message.js'
+import topicsRoute from '../routes/topics.js'
 import transactionsRoute from '../routes/transactions.js'
 import type { ClientProperties, Config } from './config.js'
 import { startEmbeddedBroker } from './kafka/embedded-broker.js'
@@ -36,6 +38,7 @@ export interface Overrides {
   readonly logger?: FastifyServerOptions['logger']
   readonly producer?: ProducerPluginOptions['producer']
   readonly transactions?: TransactionsPluginOptions['transactions']
+  readonly reader?: ReaderPluginOptions['reader']
   readonly handler?: ConsumerPluginOptions['handler']
   readonly connect?: ConsumerPluginOptions['connect']
   readonly onFenced?: ConsumerPluginOptions['onFenced']
@@ -47,6 +50,8 @@ const RESERVED_FOR_LEAVING_MS = 10_000
 const PRODUCER_CLOSE_MS = 10_000
 /** What transactions get that are still open once all requests have ended or were cut off. */
 const TRANSACTIONS_CLOSE_MS = 3_000
+/** What reads of stored records get. Nothing is lost with them. */
+const READER_CLOSE_MS = 2_000
 
 // One level up from the sources, two from what is built.
 const manifest = ['../package.json', '../../package.json'].map(path => new URL(path, import.meta.url)).find(url => existsSync(url))!
@@ -72,7 +77,7 @@ export async function buildApp (config: Config, overrides: Overrides = {}): Prom
     if (tls !== null) await app.register(tlsFiles, { tls, onCertificate: end => app.metrics.auth.certificateEnd.set(end) })
     if (corsOrigins.length > 0) await app.register(cors, { origins: corsOrigins })
     await app.register(auth, { ...config.http, observer: authMetrics(app), signatures })
-    await app.register(swagger, { version })
+    await app.register(swagger, { version, authenticated: config.http.auth === 'on' })
     await app.register(producer, {
       client,
       settings: config.producer,
@@ -88,6 +93,9 @@ export async function buildApp (config: Config, overrides: Overrides = {}): Prom
       closeTimeoutMs: Math.min(TRANSACTIONS_CLOSE_MS, config.shutdownTimeoutMs),
       embedded: config.kafka.embedded,
       ...(overrides.transactions && { transactions: overrides.transactions })
+    })
+    await app.register(reader, {
+      client, settings: config.reader, closeTimeoutMs: READER_CLOSE_MS, ...(overrides.reader && { reader: overrides.reader })
     })
     await app.register(consumer, {
       config: config.consumer,
@@ -107,6 +115,7 @@ export async function buildApp (config: Config, overrides: Overrides = {}): Prom
     })
     await app.register(cloudEventsRoute, { requestTimeoutMs: config.http.requestTimeoutMs, signatures })
     await app.register(transactionsRoute, { requestTimeoutMs: config.http.requestTimeoutMs })
+    await app.register(topicsRoute, { readMaxBytes: config.reader.maxBytes })
     await app.register(consumerRoute)
     await app.register(healthRoutes)
     await app.register(metricsRoute)
