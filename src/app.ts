@@ -17,6 +17,10 @@ import swagger from '../plugins/swagger.js'
 import tlsFiles from '../plugins/tls.js'
 import transactions, { type TransactionsPluginOptions } from '../plugins/transactions.js'
 import cloudEventsRoute from '../routes/cloud-events.js'
+import confluentMetadata from '../routes/confluent-metadata.js'
+import confluentV2 from '../routes/confluent-v2.js'
+import confluentV3Batch from '../routes/confluent-v3-batch.js'
+import confluentV3 from '../routes/confluent-v3.js'
 import consumerRoute from '../routes/consumer.js'
 import healthRoutes from '../routes/health.js'
 import metricsRoute from '../routes/metrics.js'
@@ -116,6 +120,13 @@ export async function buildApp (config: Config, overrides: Overrides = {}): Prom
     await app.register(cloudEventsRoute, { requestTimeoutMs: config.http.requestTimeoutMs, signatures })
     await app.register(transactionsRoute, { requestTimeoutMs: config.http.requestTimeoutMs })
     await app.register(topicsRoute, { readMaxBytes: config.reader.maxBytes })
+    await app.register(confluentV2, { requestTimeoutMs: config.http.requestTimeoutMs })
+    for (const prefix of ['/v3', '/kafka/v3'] as const) {
+      const { requestTimeoutMs, bodyLimitBytes } = config.http
+      await app.register(confluentV3, { prefix, requestTimeoutMs, bodyLimitBytes, idleTimeoutMs: config.streams.idleTimeoutMs })
+      await app.register(confluentV3Batch, { prefix, requestTimeoutMs })
+    }
+    await app.register(confluentMetadata, { clusterId: config.kafka.clusterId })
     await app.register(consumerRoute)
     await app.register(healthRoutes)
     await app.register(metricsRoute)

@@ -45,6 +45,20 @@ export class KafkaAdmin {
     return beyond.length === 0 ? found : [...found.filter(({ offset }) => offset >= 0), ...await this.offsetsAt('end', beyond, isolationLevel)]
   }
 
+  /** By partition: the id of the broker that leads it, `null` where none does. Empty for the embedded broker, which does not tell. */
+  async leaders (topic: string): Promise<Map<number, number | null>> {
+    if (!this.#tellsIds) return new Map()
+    const [description] = await this.#ask<TopicDescription[]>((resolve, reject) => {
+      this.#admin.describeTopics([topic], { timeout: REQUEST_TIMEOUT_MS }, (error, descriptions) => {
+        if (error) reject(new Error(`the topic cannot be described: ${error.message}`))
+        else resolve(descriptions)
+      })
+    })
+    if (description === undefined || description.error) return new Map()
+    // Without a leader the client gives a node whose id is −1, or none.
+    return new Map(description.partitions.map(({ partition, leader }) => [partition, leader !== null && leader.id >= 0 ? leader.id : null]))
+  }
+
   /** Ids of topics by name; those that do not exist, or that this user may not see, are left out. */
   async topicIds (topics: readonly string[]): Promise<Map<string, string>> {
     // The client waits for the cluster's controller before it asks, and the embedded broker names none: 5 s, every time.

@@ -489,7 +489,8 @@ function topicsIn ({ topics }: Metadata): string[] {
   return topics.filter(({ partitions }) => partitions.length > 0).map(({ name }) => name)
 }
 
-function recordOf (message: Message & { leaderEpoch?: number }): KafkaRecord {
+/** What the client hands out, as a record. @throws {RangeError} for an offset that cannot be handled exactly */
+export function recordOf (message: Message & { leaderEpoch?: number }): KafkaRecord {
   const { topic, partition, offset, timestamp, value, key } = message
   const headers = message.headers === undefined ? NO_HEADERS : message.headers.map(headerOf)
   let size = (value?.length ?? 0) + (key?.length ?? 0)

@@ -63,13 +63,29 @@ export function newProducer (properties: ClientProperties): NativeProducer {
 export interface ClusterMetadata {
   readonly brokers: readonly { readonly host: string, readonly port: number }[]
   readonly partitions: ReadonlyMap<string, number>
+  readonly layout: ReadonlyMap<string, readonly PartitionLayout[]>
+}
+
+/** Where a partition is, as brokers' ids. The names are the driver's, whose objects these are: none is copied. */
+export interface PartitionLayout {
+  readonly id: number
+  /** −1: none. */
+  readonly leader: number
+  readonly replicas: readonly number[]
+  /** Those of the replicas that are in sync. */
+  readonly isrs: readonly number[]
 }
 
 function toClusterMetadata ({ brokers, topics }: Metadata): ClusterMetadata {
   const partitions = new Map<string, number>()
+  const layout = new Map<string, readonly PartitionLayout[]>()
   // A topic without partitions is one that the broker had an error for.
-  for (const topic of topics) if (topic.partitions.length > 0) partitions.set(topic.name, topic.partitions.length)
-  return { brokers, partitions }
+  for (const topic of topics) {
+    if (topic.partitions.length === 0) continue
+    partitions.set(topic.name, topic.partitions.length)
+    layout.set(topic.name, topic.partitions)
+  }
+  return { brokers, partitions, layout }
 }
 
 /** Connects and reads the metadata. On failure the client has disconnected and is of no more use. */

@@ -1,4 +1,7 @@
 import { unknownTopic } from './delivery-errors.js'
+import type { PartitionLayout } from './driver.js'
+
+export type { PartitionLayout }
 
 /** How old the list may be when it is used, before a newer one is asked for in passing. */
 const refreshAfterMs = 5_000
@@ -13,6 +16,8 @@ const creationPauseMs = 100
 export interface TopicList {
   /** Topic → number of partitions. */
   readonly partitions: ReadonlyMap<string, number>
+  /** Topic → where its partitions are. Absent where the source does not tell. */
+  readonly layout?: ReadonlyMap<string, readonly PartitionLayout[]>
   /** When it was read, by the same clock as the directory's. */
   readonly at: number
 }
@@ -56,6 +61,30 @@ export class TopicDirectory {
     const age = this.#now() - list.at
     if (age > refreshAfterMs) this.#source.refreshTopics().catch(() => { /* Whoever needs the answer waits for it and gets the error. */ })
     return age > maxAgeMs ? undefined : list.partitions.get(topic)
+  }
+
+  /**
+   * All topics, with their numbers of partitions, from a list that is a few seconds old at most.
+   *
+   * @throws {SluiceError} SLUICE_BROKER_UNAVAILABLE
+   */
+  async all (): Promise<ReadonlyMap<string, number>> {
+    const list = this.#source.topicList
+    if (list === null || this.#now() - list.at > refreshAfterMs) await this.#source.refreshTopics()
+    return this.#source.topicList?.partitions ?? new Map()
+  }
+
+  /**
+   * Where the partitions of a topic are, in the order of their numbers, from a list that is a few seconds old at most. Makes no topic.
+   *
+   * @throws {SluiceError} SLUICE_UNKNOWN_TOPIC; SLUICE_BROKER_UNAVAILABLE
+   */
+  async layout (topic: string): Promise<readonly PartitionLayout[]> {
+    const count = (await this.all()).get(topic) ?? await this.#lookAgain(topic)
+    if (count === undefined) throw unknownTopic(topic)
+    const known = this.#source.topicList?.layout?.get(topic)
+    if (known === undefined) return Array.from({ length: count }, (_, id) => ({ id, leader: -1, replicas: [], isrs: [] }))
+    return [...known].sort((a, b) => a.id - b.id)
   }
 
   /**
