@@ -36,6 +36,7 @@ async function docs (fastify: FastifyInstance, { version, authenticated = false 
       tags: [
         { name: 'produce', description: 'Into Kafka' },
         { name: 'consume', description: 'Out of Kafka' },
+        { name: 'confluent', description: 'As Confluent\'s REST Proxy, for its clients' },
         { name: 'operate', description: 'What the gateway is doing' }
       ]
     },

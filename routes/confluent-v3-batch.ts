@@ -66,7 +66,7 @@ const schema = (prefix: ConfluentV3Options['prefix']) => ({
 })
 
 /** API v3 of Confluent's REST Proxy: producing a batch. */
-const confluentV3Batch: FastifyPluginAsync<Omit<ConfluentV3Options, 'bodyLimitBytes'>> = async (fastify, options) => {
+const confluentV3Batch: FastifyPluginAsync<Pick<ConfluentV3Options, 'prefix' | 'requestTimeoutMs'>> = async (fastify, options) => {
   takeJson(fastify)
 
   // Two colons are one: a single one would begin a parameter.

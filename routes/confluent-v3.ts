@@ -22,10 +22,12 @@ export interface ConfluentV3Options {
   readonly requestTimeoutMs: number
   /** Largest record, in bytes of JSON. */
   readonly bodyLimitBytes: number
+  /** A stream in which nothing moves for so long is given up; longer where the caller lets a record take longer. */
+  readonly idleTimeoutMs: number
 }
 
-/** A stream in which nothing moves for so long is given up; longer where the caller lets a record take longer. */
-const idleTimeoutMs = 60_000
+/** What all streams hold together of records without an answer. */
+const budget = { bytes: 0, maxBytes: 64 * 1024 * 1024 }
 /** What a caller gets to read the answer to a body that it is still sending. */
 const lingerMs = 2_000
 
@@ -125,11 +127,12 @@ const confluentV3: FastifyPluginAsync<ConfluentV3Options> = async (fastify, opti
     if (request.body == null) throw new SluiceError('SLUICE_EMPTY_BODY', 'Payload error. Request body is empty. Data is required.')
     const stream = new AnswerStream(request.body as Readable, {
       maxRecordBytes: options.bodyLimitBytes,
-      idleTimeoutMs: Math.max(idleTimeoutMs, timeoutMs + 10_000),
+      idleTimeoutMs: Math.max(options.idleTimeoutMs, timeoutMs + 10_000),
       answer: answerer(fastify, request, cluster, topic, timeoutMs),
       failure: errorText,
       // Until the topic is known, records would wait for that each by itself, and could overtake one another.
       oneByOne: () => fastify.topics.peek(topic) === undefined,
+      budget,
       abort: () => { request.raw.destroy() }
     })
     open.add(stream)

@@ -144,11 +144,12 @@ function kafkaConfig (values: Environment, file: FileSettings | undefined, nameO
     if (forACluster !== undefined) {
       throw new ConfigError(`KAFKA_BOOTSTRAP_SERVERS must be set where ${forACluster} is: the embedded broker has no use for it`)
     }
-    return { embedded: true, client: { 'client.id': values.KAFKA_CLIENT_ID } }
+    return { embedded: true, clusterId: values.KAFKA_CLUSTER_ID, client: { 'client.id': values.KAFKA_CLIENT_ID } }
   }
   const fromFile = file?.passed.all ?? {}
   return {
     embedded: false,
+    clusterId: values.KAFKA_CLUSTER_ID,
     client: {
       ...Object.fromEntries(Object.entries(fromFile).filter(([name]) => !name.startsWith('ssl.'))),
       'bootstrap.servers': parseBootstrapServers(servers, nameOf('KAFKA_BOOTSTRAP_SERVERS')),

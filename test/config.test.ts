@@ -44,7 +44,7 @@ t.test('an empty environment tries things out on loopback with an embedded broke
       },
       logLevel: 'info',
       shutdownTimeoutMs: 30_000,
-      kafka: { embedded: true, client: { 'client.id': 'sluice' } },
+      kafka: { embedded: true, clusterId: 'sluice', client: { 'client.id': 'sluice' } },
       idempotency: { lifetimeMs: 600_000, maxEntries: 100_000, maxBytes: 67_108_864 },
       streams: { maxStreams: 100, maxRecords: 10_000, maxBytes: 8_388_608, idleTimeoutMs: 60_000 },
       producer: {
@@ -113,6 +113,7 @@ t.test('every variable reaches the place that it configures', async t => {
     ALLOWED_HOSTS: 'Gateway.example, other.example,,gateway.example',
     KAFKA_BOOTSTRAP_SERVERS: 'kafka-1:9092, [::1]:9093 ,10.0.0.1:9094',
     KAFKA_CLIENT_ID: 'me',
+    KAFKA_CLUSTER_ID: 'lkc-1',
     KAFKA_PRODUCE_TOPIC: 'out',
     KAFKA_LINGER_MS: '0.25',
     KAFKA_COMPRESSION_TYPE: 'zstd',
@@ -182,6 +183,7 @@ t.test('every variable reaches the place that it configures', async t => {
     shutdownTimeoutMs: 40_000,
     kafka: {
       embedded: false,
+      clusterId: 'lkc-1',
       client: { 'bootstrap.servers': 'kafka-1:9092,[::1]:9093,10.0.0.1:9094', 'client.id': 'me', 'security.protocol': 'plaintext' }
     },
     idempotency: { lifetimeMs: 31_000, maxEntries: 32, maxBytes: 3_300 },

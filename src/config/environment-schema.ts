@@ -124,6 +124,12 @@ const kafka = {
     description: 'Brokers to begin with, a comma list of `host:port`',
     whenUnset: 'an embedded broker, in memory, for trying things out'
   })),
+  KAFKA_CLUSTER_ID: Type.String({
+    description: 'Id of the cluster in the routes of Confluent\'s REST API v3, which clients look up there; Kafka\'s own client does not tell it',
+    default: 'sluice',
+    pattern: '^[A-Za-z0-9._-]{1,128}$',
+    wants: '1 to 128 of A-Z a-z 0-9 . _ -'
+  }),
   KAFKA_CLIENT_ID: Type.String({
     description: 'Name under which the brokers log this process', default: 'sluice', pattern: printable, wants: printableWants
   }),

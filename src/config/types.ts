@@ -19,6 +19,8 @@ export interface Config {
   readonly kafka: {
     /** True where no cluster was named: an in-memory broker starts in this process. */
     readonly embedded: boolean
+    /** What the routes of Confluent's REST API v3 call the cluster. */
+    readonly clusterId: string
     /** Common to all clients: `bootstrap.servers` (absent when embedded), `client.id`, security, and what the properties file adds. */
     readonly client: ClientProperties
   }

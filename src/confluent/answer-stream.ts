@@ -8,6 +8,9 @@ export const maxUnansweredBytes = 4 * 1024 * 1024
 /** How much is written at once where many answers are there. */
 const writeBytes = 16_384
 
+/** What all streams of a process hold together, in bytes of JSON. A stream that has nothing unanswered goes on beyond it. */
+export interface AnswerBudget { bytes: number, readonly maxBytes: number }
+
 export interface AnswerStreamOptions {
   /** Largest record, in bytes of JSON. */
   readonly maxRecordBytes: number
@@ -19,6 +22,8 @@ export interface AnswerStreamOptions {
   readonly failure: (error: SluiceError) => string
   /** Whether the next record must wait for the answers before it. */
   readonly oneByOne: () => boolean
+  /** Shared by all streams. */
+  readonly budget: AnswerBudget
   /** Cuts the connection. */
   readonly abort: () => void
 }
@@ -83,6 +88,8 @@ export class AnswerStream {
     output.once('close', () => {
       this.#gone = true
       clearTimeout(this.#idle)
+      this.#count(-this.#bytes)
+      this.#slots.length = 0
       this.#change()
     })
     return output
@@ -115,15 +122,16 @@ export class AnswerStream {
   }
 
   async #room (): Promise<void> {
-    const { oneByOne } = this.#options
-    const full = (): boolean => this.#slots.length >= maxUnanswered || this.#bytes >= maxUnansweredBytes || oneByOne()
+    const { oneByOne, budget } = this.#options
+    const full = (): boolean => this.#slots.length >= maxUnanswered || this.#bytes >= maxUnansweredBytes ||
+      budget.bytes >= budget.maxBytes || oneByOne()
     while (!this.#gone && !this.#stopped && this.#slots.length > 0 && full()) await this.#next()
   }
 
   #take (piece: Piece): void {
     const slot: Slot = { text: null, bytes: piece.bytes?.length ?? 0 }
     this.#slots.push(slot)
-    this.#bytes += slot.bytes
+    this.#count(slot.bytes)
     this.#taken++
     this.#change()
     this.#options.answer(piece).then(text => {
@@ -132,12 +140,17 @@ export class AnswerStream {
     }, () => { /* By its contract it does not reject. */ })
   }
 
+  #count (bytes: number): void {
+    this.#bytes += bytes
+    this.#options.budget.bytes += bytes
+  }
+
   async * #answers (): AsyncGenerator<string> {
     for (;;) {
       let text = ''
       while (this.#slots[0] !== undefined && this.#slots[0].text !== null && text.length < writeBytes) {
         const slot = this.#slots.shift() as Slot
-        this.#bytes -= slot.bytes
+        this.#count(-slot.bytes)
         text += slot.text
       }
       if (text !== '') {

@@ -13,6 +13,7 @@ import { DrainRate } from './drain-rate.js'
 import { awaitingReport } from './late-report.js'
 import { Reachability } from './reachability.js'
 import type { Log, Outcome, ProducerObserver, ProducerState, RecordProducer } from './record-producer.js'
+import type { TopicList } from './topics.js'
 
 export interface KafkaProducerOptions {
   /** librdkafka properties for any client: brokers, security. */
@@ -161,8 +162,8 @@ export class KafkaProducer implements RecordProducer {
   }
 
   /** The newest list of topics with their numbers of partitions, and when it was read (`performance.now()`). */
-  get topicList (): { readonly partitions: ReadonlyMap<string, number>, readonly at: number } | null {
-    return this.#metadata === null ? null : { partitions: this.#metadata.partitions, at: this.#metadataAt }
+  get topicList (): TopicList | null {
+    return this.#metadata === null ? null : { partitions: this.#metadata.partitions, layout: this.#metadata.layout, at: this.#metadataAt }
   }
 
   /**

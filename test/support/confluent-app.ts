@@ -3,6 +3,7 @@ import auth from '../../plugins/auth.js'
 import closing from '../../plugins/closing.js'
 import errors from '../../plugins/errors.js'
 import producer from '../../plugins/producer.js'
+import confluentMetadata from '../../routes/confluent-metadata.js'
 import confluentV2 from '../../routes/confluent-v2.js'
 import confluentV3 from '../../routes/confluent-v3.js'
 import confluentV3Batch from '../../routes/confluent-v3-batch.js'
@@ -20,9 +21,10 @@ export async function confluentApp (): Promise<{ app: FastifyInstance, kafka: Fa
   await app.register(producer, { client: {}, settings: producerSettings, closeTimeoutMs: 1_000, producer: kafka })
   await app.register(confluentV2, { requestTimeoutMs: 5_000 })
   for (const prefix of ['/v3', '/kafka/v3'] as const) {
-    await app.register(confluentV3, { prefix, requestTimeoutMs: 5_000, bodyLimitBytes })
+    await app.register(confluentV3, { prefix, requestTimeoutMs: 5_000, bodyLimitBytes, idleTimeoutMs: 60_000 })
     await app.register(confluentV3Batch, { prefix, requestTimeoutMs: 5_000 })
   }
+  await app.register(confluentMetadata, { clusterId: 'cluster-1' })
   await app.ready()
   await kafka.refreshTopics()
   return { app, kafka }

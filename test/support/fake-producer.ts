@@ -70,7 +70,9 @@ export class FakeProducer implements RecordProducer, TopicSource {
   async refreshTopics (): Promise<void> {
     this.refreshes++
     await this.onRefresh()
-    this.topicList = { partitions: new Map(this.partitions), at: performance.now() }
+    const layout = new Map([...this.partitions].map(([topic, count]) =>
+      [topic, Array.from({ length: count }, (_, id) => ({ id, leader: 1 + id % 2, replicas: [1, 2], isrs: [1 + id % 2] }))]))
+    this.topicList = { partitions: new Map(this.partitions), layout, at: performance.now() }
   }
 
   async requestTopic (topic: string): Promise<void> {
