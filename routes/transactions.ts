@@ -1,13 +1,16 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { accessErrors, demand } from '../src/access.js'
-import { problemResponses } from '../src/errors.js'
+import { problemResponses, SluiceError } from '../src/errors.js'
 import { jsonBody, takeJson } from '../src/json-body.js'
+import { receiptsOf } from '../src/kafka/transaction-receipts.js'
 import { produceErrors } from '../src/produce.js'
 import { queryParameters } from '../src/query-parameters.js'
+import type { Receipt } from '../src/record.js'
 import { requestTimeoutMs } from '../src/request-timeout.js'
 import { decodeTransaction, transactionSchema } from '../src/transaction-json.js'
 import { checkPartitions, topicsOf } from '../src/transaction-topics.js'
+import { noteUnsettled } from '../src/unsettled.js'
 import { receiptSchema, requestTimeoutHeader } from './records.js'
 
 export interface TransactionsRouteOptions {
@@ -62,12 +65,17 @@ const schema = {
   } as Record<number, object>
 }
 
+const jsonType = 'application/json; charset=utf-8'
+
 const transactionsRoute: FastifyPluginAsyncTypebox<TransactionsRouteOptions> = async (fastify, options) => {
   takeJson(fastify)
 
   fastify.post('/transactions', {
     schema,
-    config: { right: 'produce' },
+    config: {
+      right: 'produce',
+      idempotent: (receipt: Receipt) => ({ type: jsonType, body: JSON.stringify({ records: receiptsOf(receipt) }) })
+    },
     // The schema documents what `decodeTransaction` checks, which tells what is wrong, and where.
     validatorCompiler: () => () => true,
     serializerCompiler: () => JSON.stringify
@@ -78,8 +86,14 @@ const transactionsRoute: FastifyPluginAsyncTypebox<TransactionsRouteOptions> = a
     const records = decodeTransaction(jsonBody(request))
     const byTopic = topicsOf(records, topic => demand(request, 'produce', topic))
     await checkPartitions(fastify.topics, records, byTopic, timeoutMs)
-    reply.type('application/json; charset=utf-8')
-    return { records: await fastify.transactions.run(records, Math.max(1, Math.ceil(deadline - performance.now()))) }
+    try {
+      const receipts = await fastify.transactions.run(records, Math.max(1, Math.ceil(deadline - performance.now())))
+      reply.type(jsonType)
+      return { records: receipts }
+    } catch (err) {
+      if (err instanceof SluiceError) noteUnsettled(request, [err])
+      throw err
+    }
   })
 }
 

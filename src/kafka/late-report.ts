@@ -5,8 +5,7 @@ import type { Outcome } from './record-producer.js'
 const reports = new WeakMap<SluiceError, Promise<Outcome>>()
 
 /** The outcome of a record that nobody waits for any longer, and what is to be called when its report comes after all. */
-export function awaitingReport (): { error: SluiceError, reported: (outcome: Outcome) => void } {
-  const error = deliveryUnknown()
+export function awaitingReport (error = deliveryUnknown()): { error: SluiceError, reported: (outcome: Outcome) => void } {
   let reported!: (outcome: Outcome) => void
   reports.set(error, new Promise(resolve => { reported = resolve }))
   return { error, reported }

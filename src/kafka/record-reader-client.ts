@@ -1,6 +1,6 @@
 import kafka, { type LibrdKafkaError } from '@confluentinc/kafka-javascript'
 import type { ClientProperties } from '../config.js'
-import type { Position } from '../engine/types.js'
+import type { PartitionOffset, Position } from '../engine/types.js'
 import { SluiceError } from '../errors.js'
 import type { KafkaRecord } from '../record.js'
 import { KafkaAdmin } from './admin.js'
@@ -34,7 +34,7 @@ export class RecordReaderClient {
   readonly #maxBytes: number
   #admin: KafkaAdmin | null = null
   #isSpent = false
-  #ended: { topic: string, partition: number, offset: number } | null = null
+  #ended: PartitionOffset | null = null
 
   private constructor ({ client, isolation, maxBytes, onLog }: ReaderClientOptions) {
     this.isolation = isolation
@@ -46,7 +46,7 @@ export class RecordReaderClient {
       onLog({ facility: line.fac ?? '', line: scrub(withoutThread(line.message ?? '')) })
     })
     this.#consumer.on('event.error', () => {})
-    this.#consumer.on('partition.eof', (end: { topic: string, partition: number, offset: number }) => { this.#ended = end })
+    this.#consumer.on('partition.eof', (end: PartitionOffset) => { this.#ended = end })
   }
 
   /** @throws {SluiceError} SLUICE_BROKER_UNAVAILABLE */
@@ -124,9 +124,11 @@ export class RecordReaderClient {
         if (records.length === limit || bytes >= this.#maxBytes) return { records, nextOffset }
       }
       if (nextOffset >= endOffset) return { records, nextOffset }
-      const ended = this.#ended as { topic: string, partition: number, offset: number } | null
+      const ended = this.#ended as PartitionOffset | null
       // After the last record there may be markers and records of aborted transactions, or what compaction took away.
-      if (ended?.topic === topic && ended.partition === partition && ended.offset >= nextOffset) return { records, nextOffset: ended.offset }
+      if (ended?.topic === topic && ended.partition === partition && ended.offset >= nextOffset) {
+        return { records, nextOffset: ended.offset }
+      }
       if (performance.now() >= deadline) return { records, nextOffset }
       await new Promise(resolve => { setTimeout(resolve, pauseMs) })
     }

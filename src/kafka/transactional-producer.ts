@@ -7,8 +7,10 @@ import {
   beginTransaction, codes, connect, newProducer, transactionStep,
   type DriverError, type DriverLogLine, type NativeProducer, type TransactionError, type TransactionStep
 } from './driver.js'
+import { awaitingReport } from './late-report.js'
 import type { PreparedRecord } from './prepared-record.js'
-import type { Log } from './record-producer.js'
+import type { Log, Outcome } from './record-producer.js'
+import { lateReceipts } from './transaction-receipts.js'
 import { atRecord, failedRecord, isFenced, isGivenUp, notCommitted, notOpened, outcomeUnknown } from './transaction-errors.js'
 
 export interface TransactionalProducerOptions {
@@ -181,15 +183,22 @@ export class TransactionalProducer {
       else this.#broken(failed)
       return 'aborted'
     }
-    const timer = setTimeout(() => refuse(outcomeUnknown()), Math.max(1, deadline - performance.now()))
+    let late: ((outcome: Outcome) => void) | undefined
+    const timer = setTimeout(() => {
+      const { error, reported } = awaitingReport(outcomeUnknown())
+      late = reported
+      refuse(error)
+    }, Math.max(1, deadline - performance.now()))
     const failed = await this.#step('commitTransaction', performance.now() + this.#options.transactionTimeoutMs + patienceMs)
     clearTimeout(timer)
     if (failed === null) {
       tell(delivered)
+      late?.(lateReceipts(delivered))
       return 'committed'
     }
     this.#broken(failed)
     refuse(outcomeUnknown(failed))
+    late?.(outcomeUnknown(failed))
     return 'unknown'
   }
 

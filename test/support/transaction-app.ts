@@ -9,7 +9,9 @@ import { serverOptions } from '../../src/server-options.js'
 import { waitFor, type Kafka } from './kafka.js'
 import { producerSettings } from './produce-app.js'
 
-export const transactionSettings: TransactionsConfig = { idPrefix: null, producers: 2, maxWaiting: 100, maxBytes: 8_000_000, timeoutMs: 10_000 }
+export const transactionSettings: TransactionsConfig = {
+  idPrefix: null, producers: 2, maxWaiting: 100, maxBytes: 8_000_000, timeoutMs: 10_000
+}
 
 /** The part of the gateway that runs transactions, over a real broker. */
 export async function transactionGateway (
@@ -21,7 +23,9 @@ export async function transactionGateway (
   await app.register(errors)
   app.decorateRequest('principal', { getter: () => anyone })
   await app.register(producer, { client, settings: producerConfig, closeTimeoutMs: 5_000 })
-  await app.register(transactions, { client, producer: producerConfig, settings: { ...transactionSettings, ...settings }, closeTimeoutMs: 3_000 })
+  await app.register(transactions, {
+    client, producer: producerConfig, settings: { ...transactionSettings, ...settings }, closeTimeoutMs: 3_000
+  })
   await app.register(transactionsRoute, { requestTimeoutMs: 15_000 })
   await app.ready()
   await waitFor('the producer', () => app.producer.state.reachable)
