@@ -3,6 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { accessErrors, demand } from '../src/access.js'
 import { acceptsV2, v2Type } from '../src/confluent/media-types.js'
+import { v2Topic, v2TopicSchema } from '../src/confluent/metadata.js'
 import { problemResponses, SluiceError, type ErrorCode } from '../src/errors.js'
 import { queryParameters } from '../src/query-parameters.js'
 import { defaultReadRecords, defaultReadWaitMs, maxReadRecords, maxReadWaitMs, partitionNumber, readParameterNames, readParameters } from '../src/read-parameters.js'
@@ -118,7 +119,7 @@ const topicsRoute: FastifyPluginAsyncTypebox<TopicsRouteOptions> = async (fastif
     ...documented
   }, async (request, reply) => {
     queryParameters(request, [])
-    const all = await fastify.topics.all()
+    const all = await fastify.topics.all().catch(forReaders)
     const shown = [...all].filter(([name]) => mayRead(request, name)).map(([name, partitions]) => ({ name, partitions }))
       .sort((a, b) => a.name < b.name ? -1 : 1)
     reply.header('vary', 'Accept')
@@ -131,14 +132,28 @@ const topicsRoute: FastifyPluginAsyncTypebox<TopicsRouteOptions> = async (fastif
     schema: {
       operationId: 'getTopic',
       summary: 'A topic, with the bounds of its partitions',
-      description: 'Where each partition begins and ends, and which broker leads it.',
+      description: `Where each partition begins and ends, and which broker leads it. With \`Accept: ${v2Type}\` the answer has the form of ` +
+        'Confluent\'s REST Proxy: leaders and replicas.',
       tags: ['read'],
       params: topicParams,
       response: {
         ...problemResponses(...accessErrors, ...topicErrors),
-        200: json('The topic.', topicSchema, {
-          name: 'orders', partitions: [{ partition: 0, leader: 1, beginOffset: 0, endOffset: 4712, stableOffset: 4712 }]
-        })
+        200: {
+          description: 'The topic.',
+          headers: { Vary: Type.String({ description: '`Accept`.' }) },
+          content: {
+            'application/json': {
+              schema: topicSchema,
+              examples: {
+                topic: { value: { name: 'orders', partitions: [{ partition: 0, leader: 1, beginOffset: 0, endOffset: 4712, stableOffset: 4712 }] } }
+              }
+            },
+            [v2Type]: {
+              schema: v2TopicSchema,
+              examples: { topic: { value: v2Topic('orders', [{ id: 0, leader: 1, replicas: [1], isrs: [1] }]) } }
+            }
+          }
+        }
       } as Record<number, object>
     },
     config: { right: 'read' },
@@ -146,9 +161,13 @@ const topicsRoute: FastifyPluginAsyncTypebox<TopicsRouteOptions> = async (fastif
   }, async (request, reply) => {
     queryParameters(request, [])
     const name = readable(request, request.params.topic)
+    reply.header('vary', 'Accept')
+    if (acceptsV2(request)) {
+      const topic = v2Topic(name, await fastify.topics.layout(name).catch(forReaders))
+      return reply.type(v2Type).send(Buffer.from(JSON.stringify(topic)))
+    }
     const partitions = await fastify.topics.partitions(name).catch(forReaders)
-    reply.type(jsonType)
-    return { name, partitions: await fastify.reader.bounds(name, partitions) }
+    return reply.type(jsonType).send({ name, partitions: await fastify.reader.bounds(name, partitions) })
   })
 
   fastify.get('/topics/:topic/partitions/:partition/records', {
