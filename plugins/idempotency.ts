@@ -5,6 +5,7 @@ import fp from 'fastify-plugin'
 import { Type } from 'typebox'
 import { batchStatus, toResult } from '../src/batch-result.js'
 import { problemResponses, SluiceError, toProblem } from '../src/errors.js'
+import { isNdjson } from '../src/ndjson-body.js'
 import { idempotencyKey, idempotencyKeyPattern } from '../src/idempotency-key.js'
 import { IdempotencyTable, type Answer, type Entry, type IdempotencyLimits } from '../src/idempotency-table.js'
 import type { Outcome } from '../src/kafka/record-producer.js'
@@ -80,6 +81,10 @@ export default fp<IdempotencyLimits>(async (fastify, limits) => {
       const header = request.headers['idempotency-key']
       if (header === undefined) { done(null, payload); return }
       try {
+        if (isNdjson(request)) {
+          throw new SluiceError('SLUICE_INVALID_REQUEST',
+            'A stream of records takes no Idempotency-Key: it would have to be kept whole. Send batches, or give the records keys of their own.')
+        }
         const keyed: Keyed = { key: idempotencyKey(header), body: createHash('sha256'), entry: null }
         requests.set(request, keyed)
         done(null, hashed(payload, keyed.body))

@@ -4,14 +4,19 @@ import { accessErrors } from '../src/access.js'
 import { batchAnswer } from '../src/batch-result.js'
 import { problemResponses, SluiceError, toProblem, type Problem } from '../src/errors.js'
 import { jsonBody, takeJson } from '../src/json-body.js'
+import { NdjsonAnswers, type StreamSettings } from '../src/ndjson-answer.js'
+import { isNdjson, takeNdjson } from '../src/ndjson-body.js'
 import { prefersAsync } from '../src/prefer.js'
 import { checkTopicName, produceErrors, produceMany, produceOne } from '../src/produce.js'
+import { queryParameters } from '../src/query-parameters.js'
 import { batchSchema, decodeRecords, recordSchema } from '../src/record-json.js'
 import { requestTimeoutMs } from '../src/request-timeout.js'
 
 export interface RecordsRouteOptions {
   /** How long a caller waits that does not say so itself. */
   readonly requestTimeoutMs: number
+  /** Absent: streams are not taken. */
+  readonly streams?: StreamSettings
 }
 
 export const receiptSchema = Type.Object({
@@ -83,6 +88,8 @@ const jsonType = 'application/json; charset=utf-8'
 
 const recordsRoute: FastifyPluginAsyncTypebox<RecordsRouteOptions> = async (fastify, options) => {
   takeJson(fastify)
+  const streams = options.streams === undefined ? null : new NdjsonAnswers(fastify, options.streams)
+  if (streams !== null) takeNdjson(fastify)
 
   fastify.post('/topics/:topic/records', {
     schema,
@@ -95,6 +102,11 @@ const recordsRoute: FastifyPluginAsyncTypebox<RecordsRouteOptions> = async (fast
     const { topic } = request.params
     checkTopicName(topic)
     const timeoutMs = requestTimeoutMs(request.headers['request-timeout'], options.requestTimeoutMs)
+    const { results = 'all' } = queryParameters(request, ['results'])
+    if (results !== 'all' && results !== 'errors') {
+      throw new SluiceError('SLUICE_INVALID_REQUEST', 'The query parameter results must be all or errors.')
+    }
+    if (streams !== null && isNdjson(request)) return await streams.answer(request, reply, topic, { timeoutMs, receipts: results === 'all' })
     const { records, isBatch } = decodeRecords(topic, jsonBody(request))
     if (prefersAsync(request)) return await fastify.acceptRecords(reply, topic, records, timeoutMs)
     reply.type(jsonType)

@@ -31,6 +31,7 @@ import topicsRoute from '../routes/topics.js'
 import transactionsRoute from '../routes/transactions.js'
 import type { ClientProperties, Config } from './config.js'
 import { startEmbeddedBroker } from './kafka/embedded-broker.js'
+import type { StreamSettings } from './ndjson-answer.js'
 import type { ProducerObserver } from './kafka/record-producer.js'
 import { HeaderAllowlist } from './header-allowlist.js'
 import { serverOptions } from './server-options.js'
@@ -113,7 +114,7 @@ export async function buildApp (config: Config, overrides: Overrides = {}): Prom
     await app.register(respondAsync)
     await app.register(idempotency, config.idempotency)
     await app.register(sendMessageRoute, { topic: config.producer.topic, requestTimeoutMs: config.http.requestTimeoutMs })
-    await app.register(recordsRoute, { requestTimeoutMs: config.http.requestTimeoutMs })
+    await app.register(recordsRoute, { requestTimeoutMs: config.http.requestTimeoutMs, streams: streamSettings(config) })
     await app.register(rawRoute, {
       requestTimeoutMs: config.http.requestTimeoutMs, allowlist: new HeaderAllowlist(config.webhooks.recordHeaders), signatures
     })
@@ -162,6 +163,11 @@ function drainTime (config: Config): number {
 /** What of the time to close is left for what comes before something that needs this long; half of it at least. */
 function timeBefore (reservedMs: number, { shutdownTimeoutMs }: Config): number {
   return Math.max(shutdownTimeoutMs - reservedMs, shutdownTimeoutMs / 2)
+}
+
+/** All streams together leave half of the queue to everybody else. */
+function streamSettings ({ streams, producer }: Config): StreamSettings {
+  return { ...streams, totalRecords: Math.floor(producer.queueMaxRecords / 2), totalBytes: Math.floor(producer.queueMaxBytes / 2) }
 }
 
 function authMetrics (app: FastifyInstance): AuthObserver {

@@ -88,6 +88,15 @@ export async function enqueueMany (
   for (const [i, fault] of faults.entries()) if (fault !== undefined) settled(i, fault)
 }
 
+/**
+ * Waits until it is known that a topic exists.
+ *
+ * @throws {SluiceError} SLUICE_UNKNOWN_TOPIC; 503 where Kafka cannot be asked, or does not say within `timeoutMs`
+ */
+export async function findTopic ({ topics }: ProduceContext, topic: string, timeoutMs: number): Promise<void> {
+  if (topics.peek(topic) === undefined) await withdrawnAt(performance.now() + timeoutMs, topics.partitions(topic))
+}
+
 /** For each record, what is wrong with its partition. Throws where the topic itself is not there. */
 async function partitionFaults (
   topics: TopicDirectory, topic: string, records: readonly OutgoingRecord[]

@@ -1,6 +1,6 @@
 import { Type } from 'typebox'
 import { SluiceError } from './errors.js'
-import { JsonSpans, type JsonText } from './json-text.js'
+import { JsonSpans, parseJsonText, type JsonText } from './json-text.js'
 import type { OutgoingRecord } from './record.js'
 
 /** How many records one request may bring. */
@@ -77,6 +77,21 @@ export function decodeRecords (topic: string, { value, text }: JsonText): Decode
   }
   const texts = text === null ? null : elementTexts(text)
   return { records: records.map((record, i) => decodeRecord(topic, record, texts?.[i] ?? null, `/records/${i}`)), isBatch: true }
+}
+
+/**
+ * Reads a line of a stream: one record.
+ *
+ * @throws {SluiceError} SLUICE_INVALID_REQUEST, SLUICE_MALFORMED_JSON; a pointer in it leads into the line
+ */
+export function decodeLine (topic: string, bytes: Buffer): OutgoingRecord {
+  try {
+    const { value, text } = parseJsonText(bytes)
+    return decodeRecord(topic, value, text === null || !isObject(value) ? null : new MemberTexts(text), '')
+  } catch (err) {
+    if (!(err instanceof SluiceError)) throw err
+    throw new SluiceError(err.code, err.message.replace(/^The body\b/, 'The line'), err.details)
+  }
 }
 
 /** The texts of each element of the array that a body has as this member. */

@@ -5,6 +5,7 @@ import { LogController, type FastifyError, type FastifyHttpOptions, type Fastify
 import type { HttpConfig } from './config.js'
 import { dialectOf, sendConfluentError } from './confluent/errors.js'
 import { SluiceError, toProblem } from './errors.js'
+import { isOfLong } from './long-requests.js'
 import { childLoggerFactory } from './request-log.js'
 
 /** How long a client may take over its request headers. */
@@ -87,7 +88,7 @@ export function fromRouter (error: FastifyError): SluiceError {
 
 /** Answers what is not HTTP, or came too slowly, and closes the connection: there is no request to reply to. */
 function answerMalformedHttp (this: FastifyInstance, error: NodeJS.ErrnoException, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || socket.destroyed) return
+  if (isOfLong(socket, error) || error.code === 'ECONNRESET' || socket.destroyed) return
   this.log.debug({ err: error }, 'a client sent what is not HTTP')
   if (socket.writable) {
     const problem = toProblem(malformedHttp(error.code))

@@ -2,24 +2,26 @@ import { randomBytes } from 'node:crypto'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import errors from '../../plugins/errors.js'
+import metrics from '../../plugins/metrics.js'
 import producer from '../../plugins/producer.js'
 import records from '../../routes/records.js'
 import type { ProducerConfig } from '../../src/config.js'
 import { serverOptions } from '../../src/server-options.js'
 import { noKafka, noOwnKafka, sharedKafka, startKafka, uniqueName, waitFor, type Kafka } from '../support/kafka.js'
-import { producerSettings } from '../support/produce-app.js'
+import { producerSettings, streamSettings } from '../support/produce-app.js'
 
 t.setTimeout(180_000)
 
 async function gateway (t: Test, kafka: Kafka, settings: Partial<ProducerConfig> = {}): Promise<FastifyInstance> {
   const app = Fastify(serverOptions({ bodyLimitBytes: 4_000_000 }))
   await app.register(errors)
+  await app.register(metrics)
   await app.register(producer, {
     client: { 'bootstrap.servers': kafka.bootstrapServers },
     settings: { ...producerSettings, queueMaxRecords: 100_000, queueMaxBytes: 100_000_000, ...settings },
     closeTimeoutMs: 5_000
   })
-  await app.register(records, { requestTimeoutMs: 10_000 })
+  await app.register(records, { requestTimeoutMs: 10_000, streams: streamSettings })
   t.teardown(() => app.close())
   await app.ready()
   await waitFor('the producer', () => app.producer.state.reachable)

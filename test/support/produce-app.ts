@@ -13,6 +13,7 @@ import sendMessage from '../../routes/send-message.js'
 import type { ProducerConfig } from '../../src/config.js'
 import { HeaderAllowlist } from '../../src/header-allowlist.js'
 import type { IdempotencyLimits } from '../../src/idempotency-table.js'
+import type { StreamSettings } from '../../src/ndjson-answer.js'
 import { serverOptions } from '../../src/server-options.js'
 import { WebhookSignatures, type SignatureRule } from '../../src/webhook-signature.js'
 import { FakeProducer } from './fake-producer.js'
@@ -31,17 +32,22 @@ export const producerSettings: ProducerConfig = {
 
 const idempotencyLimits: IdempotencyLimits = { maxEntries: 1_000, maxBytes: 10_000_000, lifetimeMs: 60_000 }
 
+export const streamSettings: StreamSettings = {
+  maxStreams: 3, maxRecords: 1_000, maxBytes: 1_000_000, totalRecords: 2_000, totalBytes: 2_000_000, idleTimeoutMs: 10_000
+}
+
 export const bodyLimitBytes = 2_000_000
 
 /** The producing half of the gateway over a fake producer, and what it logged. */
 export async function produceApp (
-  { topic = 'a', settings = producerSettings, recordHeaders = ['*'], signatures = [], now, idempotency: idempotencySettings }: {
+  { topic = 'a', settings = producerSettings, recordHeaders = ['*'], signatures = [], now, idempotency: idempotencySettings, streams }: {
     topic?: string | null
     settings?: ProducerConfig
     recordHeaders?: readonly string[]
     signatures?: readonly SignatureRule[]
     now?: () => number
     idempotency?: Partial<IdempotencyLimits>
+    streams?: Partial<StreamSettings>
   } = {}
 ): Promise<{ app: FastifyInstance, kafka: FakeProducer, logged: Record<string, unknown>[] }> {
   const kafka = new FakeProducer()
@@ -56,7 +62,7 @@ export async function produceApp (
   await app.register(producer, { client: {}, settings, closeTimeoutMs: 1_000, producer: kafka })
   await app.register(respondAsync)
   await app.register(idempotency, { ...idempotencyLimits, ...idempotencySettings })
-  await app.register(records, { requestTimeoutMs: 5_000 })
+  await app.register(records, { requestTimeoutMs: 5_000, streams: { ...streamSettings, ...streams } })
   await app.register(raw, { requestTimeoutMs: 5_000, allowlist: new HeaderAllowlist(recordHeaders), signatures: webhookSignatures })
   await app.register(cloudEvents, { requestTimeoutMs: 5_000, signatures: webhookSignatures })
   await app.register(sendMessage, { topic, requestTimeoutMs: 5_000 })

@@ -1,0 +1,16 @@
+import type { Readable } from 'node:stream'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+
+export const ndjsonType = 'application/x-ndjson'
+
+/** Makes the routes of this scope take lines of JSON as well, unread and of any length: `request.body` is the stream. */
+export function takeNdjson (scope: FastifyInstance): void {
+  scope.addContentTypeParser(ndjsonType, (_request, payload, done) => { done(null, payload) })
+}
+
+export function isNdjson ({ headers }: FastifyRequest): boolean {
+  const type = headers['content-type']
+  return type !== undefined && type.split(';', 1)[0]!.trim().toLowerCase() === ndjsonType
+}
+
+export const ndjsonBody = (request: FastifyRequest): Readable => request.body as Readable
