@@ -102,7 +102,7 @@ const topicsRoute: FastifyPluginAsyncTypebox<TopicsRouteOptions> = async (fastif
       summary: 'The topics that the caller may read',
       description: 'By name, from a list that is a few seconds old at most. Topics that belong to Kafka and its tools are shown to those who may ' +
         `operate. With \`Accept: ${v2Type}\` the answer has the form of Confluent's REST Proxy: an array of names.`,
-      tags: ['read'],
+      tags: ['consume'],
       response: {
         ...problemResponses(...accessErrors, ...readErrors),
         200: {
@@ -134,7 +134,7 @@ const topicsRoute: FastifyPluginAsyncTypebox<TopicsRouteOptions> = async (fastif
       summary: 'A topic, with the bounds of its partitions',
       description: `Where each partition begins and ends, and which broker leads it. With \`Accept: ${v2Type}\` the answer has the form of ` +
         'Confluent\'s REST Proxy: leaders and replicas.',
-      tags: ['read'],
+      tags: ['consume'],
       params: topicParams,
       response: {
         ...problemResponses(...accessErrors, ...topicErrors),
@@ -177,7 +177,7 @@ const topicsRoute: FastifyPluginAsyncTypebox<TopicsRouteOptions> = async (fastif
       description: 'Read-only and outside any group: nothing is committed, and no consumer notices. `record` is what ' +
         'POST /topics/{topic}/records takes: posted again it is the same byte for byte. A page ends at `limit` records or ' +
         `${readMaxBytes} bytes of keys, values and headers; a single record that is larger comes truncated, and says so. Go on at \`nextOffset\`.`,
-      tags: ['read'],
+      tags: ['consume'],
       params: Type.Object({
         ...topicParams.properties,
         partition: Type.Integer({ minimum: 0, maximum: 0x7fffffff, description: 'The partition\'s number.', examples: [0] })

@@ -10,7 +10,7 @@ import { anyone } from '../../src/access.js'
 import type { ReaderConfig } from '../../src/config.js'
 import { serverOptions } from '../../src/server-options.js'
 import { kcat, noKafka, sharedKafka, uniqueName, waitFor, type Kafka } from '../support/kafka.js'
-import { producerSettings } from '../support/produce-app.js'
+import { producerSettings, streamSettings } from '../support/produce-app.js'
 
 t.setTimeout(180_000)
 
@@ -22,7 +22,7 @@ async function gateway (t: Test, kafka: Kafka, settings: Partial<ReaderConfig> =
   app.decorateRequest('principal', { getter: () => anyone })
   await app.register(producer, { client, settings: producerSettings, closeTimeoutMs: 5_000 })
   await app.register(reader, { client, settings: config, closeTimeoutMs: 5_000 })
-  await app.register(records, { requestTimeoutMs: 10_000 })
+  await app.register(records, { requestTimeoutMs: 10_000, streams: streamSettings })
   await app.register(topics, { readMaxBytes: config.maxBytes })
   t.teardown(() => app.close())
   await app.ready()
@@ -34,7 +34,7 @@ interface Page {
   beginOffset: number
   endOffset: number
   nextOffset: number
-  records: { offset: number, timestamp: number, size: number, record: Record<string, unknown> & { value: string | null, truncated?: object } }[]
+  records: { offset: number, timestamp: number, size: number, record: Record<string, unknown> & { value: string | null } }[]
 }
 
 async function page (t: Test, app: FastifyInstance, topic: string, query = '', partition = 0): Promise<Page> {
