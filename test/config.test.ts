@@ -58,6 +58,8 @@ t.test('an empty environment tries things out on loopback with an embedded broke
         deliveryTimeoutMs: 120_000,
         allowAutoCreateTopics: false
       },
+      transactions: { idPrefix: null, producers: 2, maxWaiting: 100, maxBytes: 8_388_608, timeoutMs: 15_000 },
+      reader: { clients: 2, maxWaiting: 50, maxBytes: 1_048_576 },
       consumer: {
         groupId: 'sluice',
         groupInstanceId: null,
@@ -115,6 +117,14 @@ t.test('every variable reaches the place that it configures', async t => {
     KAFKA_CLIENT_ID: 'me',
     KAFKA_CLUSTER_ID: 'lkc-1',
     KAFKA_PRODUCE_TOPIC: 'out',
+    KAFKA_TRANSACTIONAL_ID_PREFIX: 'tx',
+    KAFKA_TRANSACTION_PRODUCERS: '3',
+    KAFKA_TRANSACTION_MAX_WAITING: '4',
+    KAFKA_TRANSACTION_MAX_BYTES: '5000',
+    KAFKA_TRANSACTION_TIMEOUT_MS: '6000',
+    READ_CLIENTS: '7',
+    READ_MAX_WAITING: '8',
+    READ_MAX_BYTES: '9000',
     KAFKA_LINGER_MS: '0.25',
     KAFKA_COMPRESSION_TYPE: 'zstd',
     KAFKA_MESSAGE_MAX_BYTES: '5000',
@@ -199,6 +209,8 @@ t.test('every variable reaches the place that it configures', async t => {
       deliveryTimeoutMs: 8,
       allowAutoCreateTopics: true
     },
+    transactions: { idPrefix: 'tx', producers: 3, maxWaiting: 4, maxBytes: 5_000, timeoutMs: 6_000 },
+    reader: { clients: 7, maxWaiting: 8, maxBytes: 9_000 },
     consumer: {
       groupId: 'g',
       groupInstanceId: 'gateway-1',
