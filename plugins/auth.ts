@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from
 import fp from 'fastify-plugin'
 import { anyone, forbidden, limitsOf, nobody, type Access, type Principal } from '../src/access.js'
 import { Authenticator, type AuthenticatorObserver, type Refusal } from '../src/auth/authenticator.js'
-import { countBody, isCountedAsItComes } from '../src/auth/counted-body.js'
+import { countBody, isCountedAsItComes, isCountedByRoute } from '../src/auth/counted-body.js'
 import { limiterOf } from '../src/auth/principals.js'
 import { Refusals, type RefusalReason } from '../src/auth/refusals.js'
 import { hostCheck, isForeignPage, type AllowedPages } from '../src/auth/same-machine.js'
@@ -95,7 +95,7 @@ function askWhoTheyAre (
 
   fastify.addHook('preParsing', (request, _reply, payload, done) => {
     const limiter = limiterOf(request.principal)
-    if (limiter !== undefined && isCountedAsItComes(request, limiter)) done(null, countBody(payload, limiter))
+    if (limiter !== undefined && isCountedAsItComes(request, limiter) && !isCountedByRoute(request)) done(null, countBody(payload, limiter))
     else done(null, payload)
   })
 }
@@ -125,7 +125,7 @@ function mayNot (request: FastifyRequest, reply: FastifyReply, refusals: Refusal
   const limiter = limiterOf(principal)
   if (limiter !== undefined) {
     try {
-      limiter.admit(isCountedAsItComes(request, limiter) ? 0 : Number(request.headers['content-length'] ?? 0))
+      limiter.admit(isCountedAsItComes(request, limiter) ? null : Number(request.headers['content-length'] ?? 0))
     } catch (error) {
       return refused(request, reply, { reason: 'limit', error: error as SluiceError }, refusals)
     } finally {

@@ -15,10 +15,7 @@ export interface Principal {
   readonly limits?: Limits
 }
 
-/**
- * A caller's limits. What a request's body has is counted before its route sees it; the rest is for what a route reads past
- * Fastify's body.
- */
+/** A caller's limits, for routes with `countsBodyOf`; what others read was counted already. */
 export interface Limits {
   /**
    * Counts bytes that have come.
@@ -67,6 +64,8 @@ declare module 'fastify' {
      * a request without credentials is let through to it.
      */
     signed?: boolean
+    /** A media type of which the route counts what it reads by itself, with `limitsOf`; all other bodies are counted before it. */
+    countsBodyOf?: string
     /** Open to all because the configuration says so (AUTH_PUBLIC). */
     opened?: boolean
   }

@@ -6,11 +6,19 @@ import type { Limiter } from './limiter.js'
  * Whether a body is counted piece by piece: nobody knows its length, or it is so long that counting it at once would mean
  * waiting for its debt long after it has come.
  */
-export function isCountedAsItComes ({ method, headers }: FastifyRequest, limiter: Limiter): boolean {
+export function isCountedAsItComes (request: FastifyRequest, limiter: Limiter): boolean {
+  const { method, headers } = request
   if (method === 'GET' || method === 'HEAD') return false
+  if (isCountedByRoute(request)) return true
   const length = headers['content-length']
   // Over HTTP/1.1 there is no body without either of them; over HTTP/2 there may be.
   return length === undefined ? headers['transfer-encoding'] !== undefined || ':authority' in headers : Number(length) > limiter.bytesAtOnce
+}
+
+/** Whether the route counts what it reads by itself. */
+export function isCountedByRoute ({ headers, routeOptions }: FastifyRequest): boolean {
+  const type = routeOptions.config?.countsBodyOf
+  return type !== undefined && headers['content-type']?.split(';', 1)[0]!.trim().toLowerCase() === type
 }
 
 /** The same body, which comes no faster than its sender may send: whoever reads it reads slower, and so does the network. */

@@ -65,26 +65,28 @@ export class Limiter implements Limits {
   }
 
   /**
-   * Counts one request with a body of this many bytes.
+   * Counts one request with a body of this many bytes; `null`: with one that is counted as it comes.
    *
    * @throws {SluiceError} SLUICE_RATE_LIMITED where a limit is used up; then nothing is counted
    */
-  admit (bytes: number): void {
-    this.#check('requests')
-    if (bytes > 0) this.#check('bytes')
+  admit (bytes: number | null): void {
+    const refused = longest(this.#refusal('requests'), bytes === 0 ? null : this.#refusal('bytes'))
+    if (refused !== null) throw refused
     this.#use('requests', 1)
-    if (bytes > 0) this.#use('bytes', bytes)
+    if (bytes !== null && bytes > 0) this.#use('bytes', bytes)
   }
 
   spend (bytes: number): void {
     this.#use('bytes', bytes)
-    this.#check('bytes')
+    const refused = this.#refusal('bytes')
+    if (refused !== null) throw refused
   }
 
   spendAndWait (bytes: number): number {
     this.#use('bytes', bytes)
     const perDay = this.#perDay.bytes
-    if (perDay !== undefined && this.#usedToday('bytes') >= perDay) this.#check('bytes')
+    const refused = perDay !== undefined && this.#usedToday('bytes') >= perDay ? this.#refusal('bytes') : null
+    if (refused !== null) throw refused
     return this.#rates.bytes?.bucket.waitMs(this.#clocks.monotonic()) ?? 0
   }
 
@@ -119,17 +121,17 @@ export class Limiter implements Limits {
     return items.join(', ')
   }
 
-  #check (unit: Unit): void {
+  /** Why nothing of this may be used now, with the time until it may. */
+  #refusal (unit: Unit): SluiceError | null {
     const rate = this.#rates[unit]
     const waitMs = rate?.bucket.waitMs(this.#clocks.monotonic()) ?? 0
     const perDay = this.#perDay[unit]
     if (perDay !== undefined && this.#usedToday(unit) >= perDay) {
-      throw refusal(`This caller may send ${perDay} ${words[unit]} a day (UTC), and has.`, perDay, Math.max(waitMs, this.#untilMidnightMs()))
+      return refusal(`This caller may send ${perDay} ${words[unit]} a day (UTC), and has.`, perDay, Math.max(waitMs, this.#untilMidnightMs()))
     }
-    if (waitMs > 0) {
-      const { perSecond, bucket: { burst } } = rate!
-      throw refusal(`This caller may send ${perSecond} ${words[unit]} a second, ${Math.floor(burst)} at once.`, Math.ceil(perSecond), waitMs)
-    }
+    if (waitMs === 0) return null
+    const { perSecond, bucket: { burst } } = rate!
+    return refusal(`This caller may send ${perSecond} ${words[unit]} a second, ${Math.floor(burst)} at once.`, Math.ceil(perSecond), waitMs)
   }
 
   #use (unit: Unit, n: number): void {
@@ -157,6 +159,12 @@ const units = ['requests', 'bytes'] as const
 const words = { requests: 'requests', bytes: 'bytes of request bodies' } as const
 
 const item = (name: string, remaining: number, inMs: number): string => `"${name}";r=${Math.max(0, remaining)};t=${Math.ceil(inMs / 1000)}`
+
+/** Of two refusals the one that lasts: before that, trying again is no use. */
+function longest (a: SluiceError | null, b: SluiceError | null): SluiceError | null {
+  if (a === null || b === null) return a ?? b
+  return a.retryAfterSeconds! >= b.retryAfterSeconds! ? a : b
+}
 
 function refusal (detail: string, limit: number, waitMs: number): SluiceError {
   return new SluiceError('SLUICE_RATE_LIMITED', detail, { limit, retryAfterSeconds: Math.max(1, Math.ceil(waitMs / 1000)) })

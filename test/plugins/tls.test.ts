@@ -23,7 +23,11 @@ const rules = {
   principals: [
     { name: 'shop', keys: [key.digest], rules: [{ rights: ['produce', 'read'], topics: ['orders'] }] },
     { name: 'billing', certificates: [{ commonName: 'billing' }], rules: [{ rights: ['read'], topics: ['*'] }] },
-    { name: 'mesh', certificates: [{ uri: 'spiffe://cluster/sa/orders' }, { dns: 'orders.internal' }], rules: [{ rights: ['read'], topics: ['*'] }] }
+    {
+      name: 'mesh',
+      certificates: [{ uri: 'spiffe://cluster/sa/orders' }, { dns: 'orders.internal' }],
+      rules: [{ rights: ['read'], topics: ['*'] }]
+    }
   ]
 }
 
@@ -37,7 +41,8 @@ function get (port: number, options: RequestOptions = {}): Promise<Answer> {
   return new Promise((resolve, reject) => {
     request({ host: '127.0.0.1', port, path: '/topics/orders', ca: authority.certificate, agent: false, ...options }, res => {
       let body = ''
-      res.on('data', (chunk: Buffer) => { body += chunk.toString() }).on('end', () => resolve({ status: res.statusCode!, headers: res.headers, body }))
+      res.on('data', (chunk: Buffer) => { body += chunk.toString() })
+      res.on('end', () => resolve({ status: res.statusCode!, headers: res.headers, body }))
     }).on('error', reject).end()
   })
 }

@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import type { Readable } from 'node:stream'
 import Fastify, { type FastifyHttpOptions, type FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import auth from '../../plugins/auth.js'
@@ -60,6 +61,12 @@ export async function accessApp (
     }
   })
   app.post('/topics/:topic/records', { config: { right: 'produce' } }, async request => ({ caller: request.principal.name }))
+  app.addContentTypeParser('application/x-ndjson', (_request, payload, done) => { done(null, payload) })
+  app.post('/lines/:topic', { config: { right: 'produce', countsBodyOf: 'application/x-ndjson' } }, async request => {
+    let bytes = 0
+    for await (const chunk of request.body as Readable) bytes += (chunk as Buffer).length
+    return { bytes }
+  })
   app.post('/transactions', { config: { right: 'produce' } }, async request => {
     for (const topic of (request.body as { topics: string[] }).topics) demand(request, 'produce', topic)
     return { caller: request.principal.name }
