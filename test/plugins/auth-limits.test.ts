@@ -67,7 +67,7 @@ t.test('a route that counts lines by itself gets them uncounted; other bodies an
   const post = async (url: string, type: string) =>
     (await app.inject({ method: 'POST', url, headers: { ...headers, 'content-type': type }, payload: '"' + 'x'.repeat(98) + '"' })).statusCode
   for (let i = 0; i < 5; i++) t.equal(await post('/lines/orders', 'Application/x-ndjson; charset=utf-8'), 200)
-  t.equal(await post('/lines/orders', 'application/json'), 500, 'what it does with JSON is of no interest here')
+  t.equal(await post('/lines/orders', 'application/json'), 200)
   t.equal(await post('/topics/orders/records', 'application/x-ndjson'), 200)
   t.equal(await post('/topics/orders/records', 'application/json'), 429)
 })

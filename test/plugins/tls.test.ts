@@ -102,7 +102,8 @@ t.test('what is no TLS, and what is no HTTP inside of TLS, is answered or cut, a
 
 t.test('a client certificate is a principal by its name or its alternative names', skip, async t => {
   for (const HTTP2 of ['false', 'true']) {
-    const { listen, events } = await accessApp(t, { ...tlsEnv(), HTTP2, TLS_CLIENT_CA_FILE: clients.certificateFile, AUTH_FILE: rulesFile(t) })
+    const env = { ...tlsEnv(), HTTP2, TLS_CLIENT_CA_FILE: clients.certificateFile, AUTH_FILE: rulesFile(t) }
+    const { listen, events } = await accessApp(t, env)
     const port = await listen()
     events.length = 0
     const sent = async (certificate: Certificate, options: RequestOptions = {}) => await get(port, { ...showing(certificate), ...options })
