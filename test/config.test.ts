@@ -42,6 +42,7 @@ t.test('an empty environment tries things out on loopback with an embedded broke
         http2: false,
         corsOrigins: []
       },
+      webhooks: { recordHeaders: ['*'], signatures: [] },
       logLevel: 'info',
       shutdownTimeoutMs: 30_000,
       kafka: { embedded: true, clusterId: 'sluice', client: { 'client.id': 'sluice' } },
@@ -113,6 +114,8 @@ t.test('every variable reaches the place that it configures', async t => {
     HTTP2: 'true',
     CORS_ORIGINS: 'https://app.example,http://localhost:8080',
     ALLOWED_HOSTS: 'Gateway.example, other.example,,gateway.example',
+    RECORD_HEADERS_ALLOWED: 'X-GitHub-*, user-agent',
+    WEBHOOK_SIGNATURES: '{"orders":{"scheme":"github","secrets":["eightlong"]}}',
     KAFKA_BOOTSTRAP_SERVERS: 'kafka-1:9092, [::1]:9093 ,10.0.0.1:9094',
     KAFKA_CLIENT_ID: 'me',
     KAFKA_CLUSTER_ID: 'lkc-1',
@@ -188,6 +191,10 @@ t.test('every variable reaches the place that it configures', async t => {
       tls: { certFile: resolve(dir, 'handler.mjs'), keyFile: resolve(dir, 'handler.mjs'), clientCaFile: resolve(dir, 'handler.mjs'), clientCertRequired: true },
       http2: true,
       corsOrigins: ['https://app.example', 'http://localhost:8080']
+    },
+    webhooks: {
+      recordHeaders: ['x-github-*', 'user-agent'],
+      signatures: [{ topic: 'orders', scheme: 'github', secrets: ['eightlong'], toleranceSeconds: 300, authenticates: false }]
     },
     logLevel: 'debug',
     shutdownTimeoutMs: 40_000,
