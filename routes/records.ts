@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { accessErrors } from '../src/access.js'
@@ -5,7 +6,7 @@ import { batchAnswer } from '../src/batch-result.js'
 import { problemResponses, SluiceError, toProblem, type Problem } from '../src/errors.js'
 import { jsonBody, takeJson } from '../src/json-body.js'
 import { NdjsonAnswers, type StreamSettings } from '../src/ndjson-answer.js'
-import { isNdjson, takeNdjson } from '../src/ndjson-body.js'
+import { isNdjson, ndjsonType, takeNdjson } from '../src/ndjson-body.js'
 import { prefersAsync } from '../src/prefer.js'
 import { checkTopicName, produceErrors, produceMany, produceOne } from '../src/produce.js'
 import { queryParameters } from '../src/query-parameters.js'
@@ -42,31 +43,62 @@ export const requestTimeoutHeader = Type.Object({
 
 const receipt = { topic: 'orders', partition: 2, offset: 4711, timestamp: 1767225600000 }
 
+const streamResult = Type.Union([
+  Type.Object({ line: Type.Integer({ description: 'The line of the request, from 1.' }), ...receiptSchema.properties }, { title: 'LineReceipt' }),
+  Type.Unsafe<Problem>({
+    allOf: [{ $ref: 'Problem#' }, Type.Object({ line: Type.Optional(Type.Integer({ description: 'Absent where the stream itself failed.' })) })]
+  }),
+  Type.Object({ done: Type.Literal(true), succeeded: Type.Integer(), failed: Type.Integer() }, { title: 'StreamEnd' })
+], { title: 'StreamResult' })
+
+const resultsQuery = Type.Object({
+  results: Type.Optional(Type.Union([Type.Literal('all'), Type.Literal('errors')], {
+    description: 'For streams: `errors` leaves the receipts out. A JSON body is answered in full either way.', examples: ['errors']
+  }))
+}, { additionalProperties: false })
+
 const schema = {
   operationId: 'produceRecords',
-  summary: 'Produce one record, or a batch',
+  summary: 'Produce one record, a batch, or a stream',
   description: 'Answers once Kafka has acknowledged with acks=all. A batch has one outcome a record, in the order of the request: ' +
     '200 if all are written, 207 if they differ, and the one status if all failed alike. A fault in the body refuses the whole request. ' +
-    '504 means that nobody knows whether the record was written; 503 means that it was not and will not be.',
+    '504 means that nobody knows whether the record was written; 503 means that it was not and will not be.\n\n' +
+    'A stream (`application/x-ndjson`: a record a line, of any length) is produced as it comes, and answered with a line a record, in the ' +
+    'order of acknowledgement: a receipt or a problem, with `line`. The last line says `done`; where it is a problem without `line`, ' +
+    'the stream itself failed. A stream takes no `Idempotency-Key`, and is always waited for.',
   tags: ['produce'],
   params: topicParams,
+  querystring: resultsQuery,
   headers: requestTimeoutHeader,
-  body: Type.Union([recordSchema, batchSchema], {
-    'x-examples': {
-      record: { value: { key: 'customer-7', value: { total: 12.5 }, headers: { source: 'shop' } } },
-      tombstone: { value: { key: 'customer-7', value: null } },
-      batch: { value: { records: [{ value: 'one' }, { value: 'AAEC', encoding: 'base64', partition: 0 }] } }
+  body: {
+    content: {
+      'application/json': {
+        schema: Type.Union([recordSchema, batchSchema]),
+        examples: {
+          record: { value: { key: 'customer-7', value: { total: 12.5 }, headers: { source: 'shop' } } },
+          tombstone: { value: { key: 'customer-7', value: null } },
+          batch: { value: { records: [{ value: 'one' }, { value: 'AAEC', encoding: 'base64', partition: 0 }] } }
+        }
+      },
+      [ndjsonType]: {
+        schema: Type.Unsafe<Readable>({ type: 'string', description: 'A record a line; blank lines are passed over.' }),
+        examples: { stream: { value: '{"key":"a","value":1}\n{"key":"b","value":2}\n' } }
+      }
     }
-  }),
+  },
   // Typed loosely: which of them it is follows from the outcomes.
   response: {
-    ...problemResponses(...accessErrors, ...produceErrors, 'SLUICE_MALFORMED_JSON'),
+    ...problemResponses(...accessErrors, ...produceErrors, 'SLUICE_MALFORMED_JSON', 'SLUICE_TOO_MANY_STREAMS'),
     200: {
       description: 'Written: a receipt, or for a batch the receipts.',
       content: {
         'application/json': {
           schema: Type.Union([receiptSchema, batchResult]),
           examples: { receipt: { value: receipt }, batch: { value: { records: [receipt] } } }
+        },
+        [ndjsonType]: {
+          schema: streamResult,
+          examples: { receipt: { value: { line: 1, ...receipt } }, end: { value: { done: true, succeeded: 1, failed: 0 } } }
         }
       }
     },
@@ -93,7 +125,7 @@ const recordsRoute: FastifyPluginAsyncTypebox<RecordsRouteOptions> = async (fast
 
   fastify.post('/topics/:topic/records', {
     schema,
-    config: { right: 'produce', idempotent: true, respondAsync: true },
+    config: { right: 'produce', idempotent: true, respondAsync: true, countsBodyOf: ndjsonType },
     // The schemas document what `checkTopicName` and `decodeRecords` check: they tell what is wrong, and where, for streams too.
     validatorCompiler: () => () => true,
     // Receipts and problems are small flat objects, and the union would be validated again to be written.
