@@ -29,7 +29,9 @@ const schema = (prefix: ConfluentV3Options['prefix']) => ({
   body: {
     content: {
       'application/json': {
-        schema: Type.Object({ entries: Type.Array(v3EntrySchema, { minItems: 1, maxItems: maxBatchRecords }) }, { additionalProperties: false }),
+        schema: Type.Object({
+          entries: Type.Array(v3EntrySchema, { minItems: 1, maxItems: maxBatchRecords })
+        }, { additionalProperties: false }),
         examples: {
           batch: { value: { entries: [{ id: '1', value: { type: 'STRING', data: 'a' } }, { id: '2', value: { type: 'BINARY', data: 'Yg==' } }] } }
         }

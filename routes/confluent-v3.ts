@@ -9,6 +9,8 @@ import { decodeV3Text, v3Receipt, v3ReceiptMembers, v3RecordSchema } from '../sr
 import { internalError, SluiceError } from '../src/errors.js'
 import { checkCharset, refuseEncoded } from '../src/json-body.js'
 import { parseJsonText } from '../src/json-text.js'
+import { lingeringClose } from '../src/lingering-close.js'
+import { allowLong, endLong } from '../src/long-requests.js'
 import { checkTopicName, produceErrors, produceOne } from '../src/produce.js'
 import { queryParameters } from '../src/query-parameters.js'
 import { requestTimeoutMs } from '../src/request-timeout.js'
@@ -28,8 +30,6 @@ export interface ConfluentV3Options {
 
 /** What all streams hold together of records without an answer. */
 const budget = { bytes: 0, maxBytes: 64 * 1024 * 1024 }
-/** What a caller gets to read the answer to a body that it is still sending. */
-const lingerMs = 2_000
 
 export const v3Params = Type.Object({
   cluster: Type.String({ minLength: 1, description: 'The cluster\'s id. For producing any will do.' }),
@@ -137,7 +137,7 @@ const confluentV3: FastifyPluginAsync<ConfluentV3Options> = async (fastify, opti
     })
     open.add(stream)
     reply.raw.once('close', () => { open.delete(stream) })
-    endAfterAnswer(request, reply)
+    letItTakeLong(request, reply, stream)
     return await reply.type('application/json').send(await stream.start())
   })
 }
@@ -170,17 +170,20 @@ export function recordError (error: SluiceError): { error_code: number, message:
 const errorText = (error: SluiceError): string => JSON.stringify(recordError(error)) + '\n'
 
 /**
- * Where a body is answered before all of it has come, its sender gets some time to read that; then the connection ends, since what
- * comes is read by nobody.
+ * Lets a request take as long as it goes on. Where it is answered before all of it has come, its sender gets some time to read that;
+ * then the connection ends, since what comes is read by nobody.
  */
-function endAfterAnswer (request: FastifyRequest, reply: FastifyReply): void {
+function letItTakeLong ({ raw }: FastifyRequest, reply: FastifyReply, stream: AnswerStream): void {
+  if (raw.httpVersionMajor === 1) {
+    allowLong(raw.socket, () => { stream.fail(new SluiceError('SLUICE_MALFORMED_HTTP', 'The rest of the body is not HTTP/1.1.')) })
+  }
   reply.raw.once('finish', () => {
-    if (request.raw.complete) return
-    const timer = setTimeout(() => { request.raw.destroy() }, lingerMs)
-    request.raw.once('close', () => { clearTimeout(timer) })
-    request.raw.once('end', () => { clearTimeout(timer) })
-    request.raw.resume()
+    endLong(raw.socket)
+    if (raw.complete) return
+    if (raw.httpVersionMajor === 1) lingeringClose(raw)
+    else raw.destroy()
   })
+  reply.raw.once('close', () => { endLong(raw.socket) })
 }
 
 export default confluentV3

@@ -50,6 +50,7 @@ export class AnswerStream {
   #ended = false
   #stopped = false
   #gone = false
+  #broken: SluiceError | null = null
   #changed: (() => void)[] = []
   readonly #idle: NodeJS.Timeout
 
@@ -95,6 +96,12 @@ export class AnswerStream {
     return output
   }
 
+  /** The bytes that come are no HTTP any more: the last answer says so. */
+  fail (error: SluiceError): void {
+    this.#broken ??= error
+    this.#change()
+  }
+
   /** Reads no further: what was taken is answered, and then the answer ends. */
   stop (): void {
     this.#stopped = true
@@ -104,6 +111,7 @@ export class AnswerStream {
   async #read (): Promise<void> {
     for (;;) {
       if (this.#stopped || this.#gone) return
+      if (this.#broken !== null) throw this.#broken
       const chunk = this.#source.read() as Buffer | null
       if (chunk === null) {
         if (this.#source.readableEnded) break

@@ -164,8 +164,8 @@ export type V3Kind = keyof typeof schemas
 /** What a route answers with: one resource, or the list of them. */
 export const v3Schema = (kind: V3Kind, isList: boolean): object => isList
   ? Type.Object({
-      kind: Type.Literal(`${kind}List`),
-      metadata: Type.Object({ self: Type.String(), next: Type.Null() }),
-      data: Type.Array(Type.Unsafe(schemas[kind]))
-    })
+    kind: Type.Literal(`${kind}List`),
+    metadata: Type.Object({ self: Type.String(), next: Type.Null() }),
+    data: Type.Array(Type.Unsafe(schemas[kind]))
+  })
   : schemas[kind]

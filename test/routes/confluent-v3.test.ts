@@ -119,10 +119,10 @@ test('what is refused before any record: the status says so', async t => {
   t.same(kafka.sent, [])
 })
 
+interface Open { readonly req: ClientRequest, readonly res: IncomingMessage, readonly text: () => string }
+
 /** A request whose body goes on. */
-async function opened (
-  t: Test, app: FastifyInstance, first: string
-): Promise<{ req: ClientRequest, res: IncomingMessage, text: () => string }> {
+async function opened (t: Test, app: FastifyInstance, first: string): Promise<Open> {
   await app.listen({ port: 0, host: '127.0.0.1' })
   t.teardown(() => app.close())
   const { port } = app.server.address() as AddressInfo
@@ -146,7 +146,8 @@ test('a stream is answered record by record while it is open', async t => {
   t.notOk(res.complete)
   req.end('{}')
   await once(res, 'end')
-  t.same(answers(text()).map(({ error_code: code, offset }) => [code, offset]), [[200, 0], [200, 1], [200, 2], [40403, undefined], [200, 3]])
+  const told = answers(text()).map(({ error_code: code, offset }) => [code, offset])
+  t.same(told, [[200, 0], [200, 1], [200, 2], [40403, undefined], [200, 3]])
 })
 
 /** Keeps records until they are let go. */
