@@ -118,6 +118,8 @@ function gatewayOptions (options: RoundOptions, topic: string, group: string, le
       KAFKA_COMMIT_INTERVAL_SECONDS: SETTINGS.commitIntervalMs / 1000,
       KAFKA_DRAIN_TIMEOUT_MS: DRAIN_TIMEOUT_MS,
       KAFKA_HANDLER_TIMEOUT_MS: 4000,
+      // Whoever was frozen is late by that much at once: it is told so, and given the time to end.
+      KAFKA_HANDLER_GRACE_MS: 20_000,
       KAFKA_RETRY_MAX_ATTEMPTS: 3,
       KAFKA_RETRY_BACKOFF_MS: 50,
       LEDGER_FILE: ledger.file

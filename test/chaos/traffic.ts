@@ -84,7 +84,7 @@ export class Traffic {
     const kind = random.weighted([
       [922, {}], [40, { fails: random.between(1, 2) }], [20, { ms: random.between(200, 1200) }],
       // So long that some outlast a loss of their partition, and end when the same gateway has it again.
-      [12, { ms: random.between(1500, 5500) }],
+      [12, { ms: random.between(1500, 4000) }],
       [4, { poison: random.pick(['retried', 'hopeless']) }], [1, { hangs: true }]
     ] as const)
     const value = { id, ms: random.between(0, 12), ...kind }
