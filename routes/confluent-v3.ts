@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import type { Readable } from 'node:stream'
 import { Type } from 'typebox'
-import { accessErrors } from '../src/access.js'
+import { accessErrors, limitsOf } from '../src/access.js'
 import { AnswerStream } from '../src/confluent/answer-stream.js'
 import type { Piece } from '../src/confluent/concatenated-json.js'
 import { confluentError, confluentErrorSchema, confluentResponses } from '../src/confluent/errors.js'
@@ -116,7 +116,7 @@ const confluentV3: FastifyPluginAsync<ConfluentV3Options> = async (fastify, opti
 
   fastify.post('/clusters/:cluster/topics/:topic/records', {
     schema: schema(options.prefix),
-    config: { right: 'produce', confluent: 'v3' },
+    config: { right: 'produce', confluent: 'v3', countsBodyOf: 'application/json' },
     // The schemas document what `decodeV3Text` checks.
     validatorCompiler: () => () => true
   }, async (request, reply) => {
@@ -125,6 +125,7 @@ const confluentV3: FastifyPluginAsync<ConfluentV3Options> = async (fastify, opti
     checkTopicName(topic)
     const timeoutMs = requestTimeoutMs(request.headers['request-timeout'], options.requestTimeoutMs)
     if (request.body == null) throw new SluiceError('SLUICE_EMPTY_BODY', 'Payload error. Request body is empty. Data is required.')
+    const limits = limitsOf(request)
     const stream = new AnswerStream(request.body as Readable, {
       maxRecordBytes: options.bodyLimitBytes,
       idleTimeoutMs: Math.max(options.idleTimeoutMs, timeoutMs + 10_000),
@@ -132,6 +133,7 @@ const confluentV3: FastifyPluginAsync<ConfluentV3Options> = async (fastify, opti
       failure: errorText,
       // Until the topic is known, records would wait for that each by itself, and could overtake one another.
       oneByOne: () => fastify.topics.peek(topic) === undefined,
+      spendAndWait: bytes => limits.spendAndWait(bytes),
       budget,
       abort: () => { request.raw.destroy() }
     })

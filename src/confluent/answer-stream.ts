@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream'
+import { setTimeout as delay } from 'node:timers/promises'
 import { SluiceError } from '../errors.js'
 import { ConcatenatedJson, type Piece } from './concatenated-json.js'
 
@@ -22,6 +23,8 @@ export interface AnswerStreamOptions {
   readonly failure: (error: SluiceError) => string
   /** Whether the next record must wait for the answers before it. */
   readonly oneByOne: () => boolean
+  /** Counts bytes that came, and says how many milliseconds to wait before more are read; may throw a SluiceError. */
+  readonly spendAndWait: (bytes: number) => number
   /** Shared by all streams. */
   readonly budget: AnswerBudget
   /** Cuts the connection. */
@@ -120,6 +123,8 @@ export class AnswerStream {
         continue
       }
       this.#idle.refresh()
+      const waitMs = this.#options.spendAndWait(chunk.length)
+      if (waitMs > 0) await delay(waitMs)
       for (const piece of this.#pieces.push(chunk)) {
         await this.#room()
         if (this.#stopped || this.#gone) return
