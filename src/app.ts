@@ -16,6 +16,7 @@ import reader, { type ReaderPluginOptions } from '../plugins/reader.js'
 import swagger from '../plugins/swagger.js'
 import tlsFiles from '../plugins/tls.js'
 import transactions, { type TransactionsPluginOptions } from '../plugins/transactions.js'
+import unreadBodies from '../plugins/unread-bodies.js'
 import cloudEventsRoute from '../routes/cloud-events.js'
 import confluentMetadata from '../routes/confluent-metadata.js'
 import confluentV2 from '../routes/confluent-v2.js'
@@ -75,6 +76,7 @@ export async function buildApp (config: Config, overrides: Overrides = {}): Prom
     const client = await clientProperties(app, config)
     const signatures = new WebhookSignatures(config.webhooks.signatures)
     await app.register(errors)
+    await app.register(unreadBodies)
     await app.register(closing, { requestsTimeoutMs: timeBefore(PRODUCER_CLOSE_MS, config) })
     await app.register(metrics)
     await app.register(pageHeaders)

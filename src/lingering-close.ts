@@ -17,8 +17,11 @@ export function lingeringClose (request: IncomingMessage): void {
   socket.once('close', () => { clearTimeout(timer) })
   socket.once('end', () => { socket.destroy() })
   socket.end()
-  // While somebody listens for it to be readable, it does not flow.
+  // While somebody listens for it to be readable, or it is piped into what nobody reads, it does not flow.
   request.removeAllListeners('readable')
+  request.unpipe()
+  // Taking the last of those listeners away stops it, a turn later, unless somebody listens for data.
+  request.on('data', () => {})
   request.resume()
   socket.resume()
 }

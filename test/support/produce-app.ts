@@ -6,6 +6,7 @@ import metrics from '../../plugins/metrics.js'
 import producer from '../../plugins/producer.js'
 import respondAsync from '../../plugins/respond-async.js'
 import swagger from '../../plugins/swagger.js'
+import unreadBodies from '../../plugins/unread-bodies.js'
 import cloudEvents from '../../routes/cloud-events.js'
 import raw from '../../routes/raw.js'
 import records from '../../routes/records.js'
@@ -55,6 +56,7 @@ export async function produceApp (
   const stream = { write (line: string) { logged.push(JSON.parse(line) as Record<string, unknown>) } }
   const app = Fastify({ ...serverOptions({ bodyLimitBytes }), logger: { level: 'info', stream } })
   await app.register(errors)
+  await app.register(unreadBodies)
   await app.register(metrics)
   const webhookSignatures = new WebhookSignatures(signatures, now)
   await app.register(auth, { host: '127.0.0.1', allowedHosts: ['gateway.example'], auth: 'loopback', signatures: webhookSignatures })
