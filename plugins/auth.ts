@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from
 import fp from 'fastify-plugin'
 import { anyone, forbidden, limitsOf, nobody, type Access, type Principal } from '../src/access.js'
 import { Authenticator, type AuthenticatorObserver, type Refusal } from '../src/auth/authenticator.js'
+import { clientCertificate } from '../src/auth/certificates.js'
 import { countBody, isCountedAsItComes, isCountedByRoute } from '../src/auth/counted-body.js'
 import { limiterOf } from '../src/auth/principals.js'
 import { Refusals, type RefusalReason } from '../src/auth/refusals.js'
@@ -147,7 +148,8 @@ function refused (request: FastifyRequest, reply: FastifyReply, { reason, error 
   return error
 }
 
-const saysWhoItIs = ({ headers }: FastifyRequest): boolean => headers.authorization !== undefined || headers['x-api-key'] !== undefined
+const saysWhoItIs = (request: FastifyRequest): boolean =>
+  request.headers.authorization !== undefined || request.headers['x-api-key'] !== undefined || clientCertificate(request) !== null
 
 /**
  * Keeps web pages away while nobody has to authenticate: a page from anywhere could otherwise post to a gateway on its

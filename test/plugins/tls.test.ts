@@ -112,6 +112,8 @@ t.test('a client certificate is a principal by its name or its alternative names
     const both = clients.sign('x', ['DNS:orders.internal', 'URI:spiffe://cluster/sa/orders'])
     t.equal((await sent(both)).body, '{"caller":"mesh"}', 'both are of one principal')
     t.equal((await sent(clients.sign('billing'), { headers: withKey })).body, '{"caller":"shop"}', 'a key comes first')
+    t.match((await sent(clients.sign('billing'), { path: '/healthz' })).body, /"caller":"billing"/, 'on a public route as well')
+    t.match((await sent(clients.sign('x'), { path: '/healthz' })).body, /"caller":"nobody"/)
     t.same(events, [])
     for (const [certificate, reason] of [
       [clients.sign('x'), 'unknown-certificate'],
