@@ -192,7 +192,7 @@ export class Kafka {
   }
 
   /** Gives a user a permission; the cluster must have an authorizer. The names are Kafka's own: `TOPIC`, `WRITE`. */
-  async allow (user: string, operation: string, resource: 'TOPIC' | 'GROUP', name: string): Promise<void> {
+  async allow (user: string, operation: string, resource: 'TOPIC' | 'GROUP' | 'TRANSACTIONAL_ID', name: string): Promise<void> {
     await this.#call('allow', { principal: `User:${user}`, operation, resource, name })
   }
 
