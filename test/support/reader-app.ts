@@ -28,7 +28,8 @@ export class FakeReader implements RecordReader {
 
   async bounds (_topic: string, partitions: number): Promise<PartitionBounds[]> {
     if (this.failure !== null) throw this.failure
-    return Array.from({ length: partitions }, (_, partition) => ({ partition, leader: 1, beginOffset: 0, endOffset: 5, stableOffset: null }))
+    const bounds = { leader: 1, beginOffset: 0, endOffset: 5, stableOffset: null }
+    return Array.from({ length: partitions }, (_, partition) => ({ partition, ...bounds }))
   }
 }
 
@@ -59,7 +60,9 @@ export async function readerApp (principal: Principal): Promise<{
   app.decorateRequest('principal', { getter: () => principal })
   app.decorate('access', { problems: [], refused () {} })
   await app.register(producer, { client: {}, settings: producerSettings, closeTimeoutMs: 1_000, producer: kafka })
-  await app.register(reader, { client: {}, settings: { clients: 1, maxWaiting: 1, maxBytes: 10 }, closeTimeoutMs: 1_000, reader: fakes.reader })
+  await app.register(reader, {
+    client: {}, settings: { clients: 1, maxWaiting: 1, maxBytes: 10 }, closeTimeoutMs: 1_000, reader: fakes.reader
+  })
   await app.register(transactions, {
     client: {},
     producer: producerSettings,
