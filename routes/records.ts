@@ -12,6 +12,7 @@ import { checkTopicName, produceErrors, produceMany, produceOne } from '../src/p
 import { queryParameters } from '../src/query-parameters.js'
 import { batchSchema, decodeRecords, recordSchema } from '../src/record-json.js'
 import { requestTimeoutMs } from '../src/request-timeout.js'
+import { tracer } from '../src/trace-context.js'
 
 export interface RecordsRouteOptions {
   /** How long a caller waits that does not say so itself. */
@@ -139,10 +140,11 @@ const recordsRoute: FastifyPluginAsyncTypebox<RecordsRouteOptions> = async (fast
       throw new SluiceError('SLUICE_INVALID_REQUEST', 'The query parameter results must be all or errors.')
     }
     if (streams !== null && isNdjson(request)) return await streams.answer(request, reply, topic, { timeoutMs, receipts: results === 'all' })
-    const { records, isBatch } = decodeRecords(topic, jsonBody(request))
+    const decoded = decodeRecords(topic, jsonBody(request))
+    const records = decoded.records.map(tracer(request.headers))
     if (prefersAsync(request)) return await fastify.acceptRecords(reply, topic, records, timeoutMs)
     reply.type(jsonType)
-    if (!isBatch) return await produceOne(fastify, records[0], timeoutMs)
+    if (!decoded.isBatch) return await produceOne(fastify, records[0]!, timeoutMs)
     return batchAnswer(request, reply, await produceMany(fastify, topic, records, timeoutMs))
   })
 }

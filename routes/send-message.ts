@@ -7,6 +7,7 @@ import { prefersAsync } from '../src/prefer.js'
 import { checkTopicName, produceErrors, produceOne } from '../src/produce.js'
 import { decodeRecord } from '../src/record-json.js'
 import { requestTimeoutMs } from '../src/request-timeout.js'
+import { tracer } from '../src/trace-context.js'
 import { requestTimeoutHeader } from './records.js'
 
 export interface SendMessageRouteOptions {
@@ -61,7 +62,7 @@ const sendMessageRoute: FastifyPluginAsyncTypebox<SendMessageRouteOptions> = asy
       if (typeof value !== 'string') {
         throw new SluiceError('SLUICE_INVALID_REQUEST', 'The body must be a JSON string, such as "Hello".', { pointer: '#' })
       }
-      const record = decodeRecord(topic, { value }, null, '')
+      const record = tracer(request.headers)(decodeRecord(topic, { value }, null, ''))
       if (prefersAsync(request)) return await fastify.acceptRecords(reply, topic, [record], timeoutMs)
       const { partition, offset } = await produceOne(fastify, record, timeoutMs)
       request.log.info({ topic, partition, offset }, 'message sent to Kafka')

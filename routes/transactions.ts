@@ -8,6 +8,7 @@ import { produceErrors } from '../src/produce.js'
 import { queryParameters } from '../src/query-parameters.js'
 import type { Receipt } from '../src/record.js'
 import { requestTimeoutMs } from '../src/request-timeout.js'
+import { tracer } from '../src/trace-context.js'
 import { decodeTransaction, transactionSchema } from '../src/transaction-json.js'
 import { checkPartitions, topicsOf } from '../src/transaction-topics.js'
 import { noteUnsettled } from '../src/unsettled.js'
@@ -83,7 +84,7 @@ const transactionsRoute: FastifyPluginAsyncTypebox<TransactionsRouteOptions> = a
     queryParameters(request, [])
     const timeoutMs = requestTimeoutMs(request.headers['request-timeout'], options.requestTimeoutMs)
     const deadline = performance.now() + timeoutMs
-    const records = decodeTransaction(jsonBody(request))
+    const records = decodeTransaction(jsonBody(request)).map(tracer(request.headers))
     const byTopic = topicsOf(records, topic => demand(request, 'produce', topic))
     await checkPartitions(fastify.topics, records, byTopic, timeoutMs)
     try {

@@ -7,6 +7,7 @@ import { ndjsonBody, ndjsonType } from './ndjson-body.js'
 import { NdjsonStream } from './ndjson-stream.js'
 import { findTopic } from './produce.js'
 import { StreamShares, type StreamLimits } from './stream-shares.js'
+import { tracer } from './trace-context.js'
 
 export interface StreamSettings extends StreamLimits {
   readonly idleTimeoutMs: number
@@ -59,7 +60,8 @@ export class NdjsonAnswers {
       maxLineBytes: request.routeOptions.bodyLimit,
       idleTimeoutMs: this.#idleTimeoutMs,
       receipts,
-      spendAndWait: bytes => limits.spendAndWait(bytes)
+      spendAndWait: bytes => limits.spendAndWait(bytes),
+      trace: tracer(request.headers)
     })
     this.#streams.add(stream)
     if (this.#closing) stream.fail(closing())

@@ -19,6 +19,8 @@ export interface NdjsonStreamOptions {
   readonly receipts: boolean
   /** Counts what has come, and says how long to wait before more is read. */
   readonly spendAndWait: (bytes: number) => number
+  /** What each record is put through: the trace context of the request. */
+  readonly trace: (record: OutgoingRecord) => OutgoingRecord
 }
 
 /** How many records are handed over at once. */
@@ -102,7 +104,11 @@ export class NdjsonStream {
   async #produceAll (): Promise<void> {
     for (let chunk = await this.#read(); chunk !== null; chunk = await this.#read()) {
       const waitMs = this.#options.spendAndWait(chunk.length)
-      if (waitMs > 0) await this.#pause(waitMs)
+      if (waitMs > 0) {
+        // That it waits is not its fault.
+        this.#progressAt = performance.now() + waitMs
+        await this.#pause(waitMs)
+      }
       this.#lines.feed(chunk)
       for (let next = this.#lines.next(); next !== null; next = this.#lines.next()) {
         this.#take(next)
@@ -137,7 +143,7 @@ export class NdjsonStream {
         throw new SluiceError('SLUICE_BODY_TOO_LARGE', `A line may have ${limit} bytes (BODY_LIMIT_BYTES).`, { limit })
       }
       if (isBlank(bytes)) return
-      this.#batch.push(decodeLine(this.#options.topic, bytes))
+      this.#batch.push(this.#options.trace(decodeLine(this.#options.topic, bytes)))
       this.#batchLines.push(number)
       this.#batchSizes.push(bytes.length)
       this.#batchedBytes += bytes.length
