@@ -102,7 +102,7 @@ function greet (): void {
   Metrics     ${url}/metrics
   Kafka       ${embedded ? 'embedded broker in this process: in memory, for trying things out, it keeps nothing' : config.kafka.client['bootstrap.servers']}
 
-  Try         curl -H 'content-type: application/json' -d '"Hello, Kafka!"' ${url}/api/kafka/send-message
+  Try         curl${config.http.auth === 'on' ? ' -H "Authorization: Bearer $KEY"' : ''} -H 'content-type: application/json' -d '"Hello, Kafka!"' ${url}/api/kafka/send-message
 
   Ctrl-C drains and stops.
 `)

@@ -11,7 +11,9 @@ const timeoutMs = 5_000
 const maxBytes = 262_144
 
 /** The keys cannot be had, so that nothing can be said of a token. */
-export class KeysUnavailableError extends Error {}
+export class KeysUnavailableError extends Error {
+  override readonly name = 'KeysUnavailableError'
+}
 
 export interface JwksOptions {
   readonly url: URL

@@ -15,7 +15,9 @@ export interface Claims {
 }
 
 /** A token that is not accepted: `message` is for its sender. */
-export class TokenError extends Error {}
+export class TokenError extends Error {
+  override readonly name = 'TokenError'
+}
 
 /** Signatures that need a private key: with the others, whoever can verify a token could make one. */
 const algorithms = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519']
@@ -115,6 +117,7 @@ function whyNot (error: unknown): string {
   }
   if (error instanceof errors.JWSSignatureVerificationFailed) return 'its signature is wrong'
   if (error instanceof errors.JWKSNoMatchingKey) return 'its issuer has no key such as it names'
+  if (error instanceof errors.JWKSMultipleMatchingKeys) return 'it does not say which of its issuer\'s keys signed it'
   if (error instanceof errors.JOSEAlgNotAllowed) return 'its algorithm is not accepted'
   return 'it cannot be read'
 }
