@@ -312,16 +312,36 @@ t.test('a close ends the stream with a problem once what was handed over is sett
   t.match(lines, [{ line: 1 }, { line: 2 }, { status: 503, code: 'SLUICE_CLOSING' }])
 })
 
-t.test('the server\'s limit for whole requests does not end a stream', async t => {
-  const { app, port } = await listening(t)
-  let socket: unknown
-  app.server.once('connection', one => { socket = one })
+t.test('the server\'s limit for whole requests does not end a stream; it ends another request', async t => {
+  const { app, port } = await listening(t, { server: { requestTimeout: 200, http: { connectionsCheckingInterval: 50, headersTimeout: 100 } } })
+  const timedOut: unknown[] = []
+  app.server.on('clientError', (_err, socket) => { timedOut.push(socket) })
   const { sending, lines, ended } = await open(port)
   sending.write('{"value":1}\n')
-  await until(() => lines.length === 1, 'the first')
-  // As Node.js does where a request has taken longer than `requestTimeout`.
-  app.server.emit('clientError', Object.assign(new Error('Request timeout'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' }), socket)
+  await until(() => lines.length === 1 && timedOut.length === 1, 'the limit')
+  const other = await raw(port, socket => {
+    socket.write('POST /topics/a/records HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n{')
+  })
+  t.match(other, /^HTTP\/1\.1 408 /)
   sending.end('{"value":2}\n')
   await ended
   t.match(lines, [{ line: 1 }, { line: 2 }, { done: true }])
+})
+
+t.test('while streams have all that they may have, others get in', async t => {
+  const { app, port, kafka } = await listening(t, { streams: { totalRecords: 20 } })
+  const held: (() => void)[] = []
+  kafka.hold = settle => { held.push(settle) }
+  const streams = await Promise.all([open(port), open(port)])
+  for (const { sending } of streams) sending.end('{"value":1}\n'.repeat(100))
+  await until(() => held.length === 20, 'both to have their shares')
+  await new Promise(resolve => { setTimeout(resolve, 50) })
+  t.equal(held.length, 20)
+  const json = { 'content-type': 'application/json' }
+  const other = await app.inject({ method: 'POST', url: '/topics/a/records', payload: '{"value":1}', headers: json })
+  t.equal(other.statusCode, 200)
+  kafka.hold = null
+  for (const settle of held) settle()
+  await Promise.all(streams.map(({ ended }) => ended))
+  for (const { lines } of streams) t.same(lines.at(-1), { done: true, succeeded: 100, failed: 0 })
 })

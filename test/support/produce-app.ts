@@ -1,4 +1,5 @@
-import Fastify, { type FastifyInstance } from 'fastify'
+import type { Server } from 'node:http'
+import Fastify, { type FastifyHttpOptions, type FastifyInstance } from 'fastify'
 import auth from '../../plugins/auth.js'
 import errors from '../../plugins/errors.js'
 import idempotency from '../../plugins/idempotency.js'
@@ -41,7 +42,7 @@ export const bodyLimitBytes = 2_000_000
 
 /** The producing half of the gateway over a fake producer, and what it logged. */
 export async function produceApp (
-  { topic = 'a', settings = producerSettings, recordHeaders = ['*'], signatures = [], now, idempotency: idempotencySettings, streams }: {
+  { topic = 'a', settings = producerSettings, recordHeaders = ['*'], signatures = [], now, idempotency: idempotencySettings, streams, server = {} }: {
     topic?: string | null
     settings?: ProducerConfig
     recordHeaders?: readonly string[]
@@ -49,12 +50,14 @@ export async function produceApp (
     now?: () => number
     idempotency?: Partial<IdempotencyLimits>
     streams?: Partial<StreamSettings>
+    /** In place of the server's own options. */
+    server?: FastifyHttpOptions<Server>
   } = {}
 ): Promise<{ app: FastifyInstance, kafka: FakeProducer, logged: Record<string, unknown>[] }> {
   const kafka = new FakeProducer()
   const logged: Record<string, unknown>[] = []
   const stream = { write (line: string) { logged.push(JSON.parse(line) as Record<string, unknown>) } }
-  const app = Fastify({ ...serverOptions({ bodyLimitBytes }), logger: { level: 'info', stream } })
+  const app = Fastify({ ...serverOptions({ bodyLimitBytes }), ...server, logger: { level: 'info', stream } })
   await app.register(errors)
   await app.register(unreadBodies)
   await app.register(metrics)
