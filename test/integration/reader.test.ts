@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import errors from '../../plugins/errors.js'
+import metrics from '../../plugins/metrics.js'
 import producer from '../../plugins/producer.js'
 import reader from '../../plugins/reader.js'
 import records from '../../routes/records.js'
@@ -19,6 +20,7 @@ async function gateway (t: Test, kafka: Kafka, settings: Partial<ReaderConfig> =
   const config: ReaderConfig = { clients: 2, maxWaiting: 50, maxBytes: 100_000, ...settings }
   const client = { 'bootstrap.servers': kafka.bootstrapServers }
   await app.register(errors)
+  await app.register(metrics)
   app.decorateRequest('principal', { getter: () => anyone })
   await app.register(producer, { client, settings: producerSettings, closeTimeoutMs: 5_000 })
   await app.register(reader, { client, settings: config, closeTimeoutMs: 5_000 })
