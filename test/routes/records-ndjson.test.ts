@@ -320,7 +320,8 @@ t.test('the server\'s limit for whole requests does not end a stream; it ends an
   sending.write('{"value":1}\n')
   await until(() => lines.length === 1 && timedOut.length === 1, 'the limit')
   const other = await raw(port, socket => {
-    socket.write('POST /topics/a/records HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n{')
+    socket.write('POST /topics/a/records HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n' +
+      'Content-Length: 12\r\n\r\n{')
   })
   t.match(other, /^HTTP\/1\.1 408 /)
   sending.end('{"value":2}\n')
