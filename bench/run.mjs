@@ -12,6 +12,8 @@ import { parseArgs } from 'node:util'
 import { findRuntime, prepareRuntime, startBrokers } from '../scripts/lib-kafka.mjs'
 import { buildDist, main, setup } from '../scripts/setup.mjs'
 import { machine, printTable } from './lib/report.mjs'
+import * as access from './parts/access.mjs'
+import * as batches from './parts/batches.mjs'
 import * as consume from './parts/consume.mjs'
 import * as hotKey from './parts/hot-key.mjs'
 import * as memory from './parts/memory.mjs'
@@ -22,7 +24,7 @@ import * as produce from './parts/produce.mjs'
 import * as timers from './parts/timers.mjs'
 import * as window from './parts/window.mjs'
 
-const parts = { produce, consume, timers, 'hot-key': hotKey, processes, metadata, window, memory, partitions }
+const parts = { produce, batches, access, consume, timers, 'hot-key': hotKey, processes, metadata, window, memory, partitions }
 
 await main(async () => {
   const { values, positionals } = parseArgs({

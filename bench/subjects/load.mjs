@@ -3,8 +3,11 @@
 import autocannon from 'autocannon'
 import { answer, input } from '../lib/subject.mjs'
 
-const { url, duration, connections, body } = await input()
-const result = await autocannon({ url, duration, connections, method: 'POST', headers: { 'content-type': 'application/json' }, body })
+/** `overallRate`: requests a second, of all connections together; absent: as many as are answered. */
+const { url, duration, connections, body, headers = {}, overallRate } = await input()
+const result = await autocannon({
+  url, duration, connections, method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body, ...(overallRate && { overallRate })
+})
 answer({
   total: result['2xx'],
   duration: result.duration,

@@ -1,0 +1,92 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { cacheDir } from '../../scripts/lib-setup.mjs'
+
+const requirements = fileURLToPath(new URL('../contract/requirements.txt', import.meta.url))
+const INSTALL_LIMIT_MS = 300_000
+
+/** The reason to skip a test that needs Schemathesis, or false. In CI it must run. */
+export const noSchemathesis: string | false = /^(1|true)$/i.test(process.env['CI'] ?? '') ||
+  spawnSync('python3', ['-c', 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))'], { stdio: 'ignore' }).status === 0
+  ? false
+  : 'Schemathesis needs Python 3.10 or later with venv (Debian: apt-get install python3-venv)'
+
+/** A request and its answer, as they went over the wire. */
+export interface Exchange { readonly method: string, readonly path: string, readonly status: number }
+
+/** What is too large, or too long, is refused all the same: Schemathesis counts these statuses as acceptances unless told. */
+const CONFIGURATION = `[checks.negative_data_rejection]
+expected-statuses = [400, 401, 403, 404, 405, 406, 409, 413, 414, 415, 422, 428, 429, 431]
+`
+
+export interface SchemathesisOptions {
+  /** For `schemathesis run`. */
+  readonly args: readonly string[]
+  /** What every path that names a topic is filled with; absent: anything. */
+  readonly topic?: string
+  readonly timeoutMs: number
+}
+
+/**
+ * Runs Schemathesis (from PyPI, kept in the cache, with every check on) over the document of a running gateway.
+ *
+ * @returns its exit code, what it said, and every exchange
+ */
+export async function schemathesis (url: string, { args, topic, timeoutMs }: SchemathesisOptions):
+Promise<{ code: number | null, output: string, exchanges: Exchange[] }> {
+  const tool = await installed()
+  const folder = mkdtempSync(path.join(tmpdir(), 'sluice-contract-'))
+  const config = path.join(folder, 'schemathesis.toml')
+  const har = path.join(folder, 'exchanges.har')
+  try {
+    writeFileSync(config, topic === undefined ? CONFIGURATION : `${CONFIGURATION}\n[parameters]\n"path.topic" = "${topic}"\n`)
+    const { code, output } = await run(tool, [
+      '--config-file', config, 'run', `${url}/openapi.json`, '--checks', 'all', '--no-color',
+      '--report-har-path', har, '--generation-database', 'none', ...args
+    ], { cwd: folder, timeoutMs })
+    const log = existsSync(har) ? JSON.parse(readFileSync(har, 'utf8')) as { log: { entries: HarEntry[] } } : { log: { entries: [] } }
+    const exchanges = log.log.entries.map(({ request, response }) => ({
+      method: request.method, path: new URL(request.url).pathname, status: response.status
+    }))
+    return { code, output, exchanges }
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+interface HarEntry { request: { method: string, url: string }, response: { status: number } }
+
+/** Makes an environment with the versions of requirements.txt: seconds the first time, nothing later. */
+async function installed (): Promise<string> {
+  const digest = createHash('sha256').update(readFileSync(requirements)).digest('hex').slice(0, 12)
+  const home = path.join(cacheDir(), `schemathesis-${digest}`)
+  const tool = path.join(home, 'bin', 'schemathesis')
+  if (existsSync(path.join(home, 'complete'))) return tool
+  // What is half made is made again; an environment cannot be moved, its scripts know where they are.
+  rmSync(home, { recursive: true, force: true })
+  mkdirSync(path.dirname(home), { recursive: true })
+  for (const [command, args] of [
+    ['python3', ['-m', 'venv', home]],
+    [path.join(home, 'bin', 'pip'), ['install', '--quiet', '--disable-pip-version-check', '-r', requirements]]
+  ] as const) {
+    const { code, output } = await run(command, args, { cwd: tmpdir(), timeoutMs: INSTALL_LIMIT_MS })
+    if (code !== 0) throw new Error(`Schemathesis cannot be installed: ${command} ${args.join(' ')} ended with ${code}:\n${output}`)
+  }
+  mkdirSync(path.join(home, 'complete'))
+  return tool
+}
+
+function run (command: string, args: readonly string[], { cwd, timeoutMs }: { cwd: string, timeoutMs: number }):
+Promise<{ code: number | null, output: string }> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { cwd, timeout: timeoutMs, killSignal: 'SIGKILL' })
+    let output = ''
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', data => { output += data })
+    child.once('error', reject)
+    child.once('close', code => resolve({ code, output }))
+  })
+}
