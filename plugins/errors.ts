@@ -52,13 +52,15 @@ async function errors (fastify: FastifyInstance): Promise<void> {
 function answerError (thrown: unknown, request: FastifyRequest, reply: FastifyReply): void {
   const error = toSluiceError(thrown, request)
   const fields = { code: error.code, method: request.method, route: request.routeOptions.url }
-  if (error.code === 'SLUICE_INTERNAL') request.log.error({ err: error.cause, ...fields }, 'request failed')
-  else if (error.code === 'SLUICE_DELIVERY_UNKNOWN') {
+  if (error.code === 'SLUICE_INTERNAL') {
+    request.log.error({ err: error.cause, ...fields }, 'request failed')
+  } else if (error.code === 'SLUICE_DELIVERY_UNKNOWN') {
     noteUnsettled(request, [error])
     request.log.warn(fields, 'no acknowledgement in time; the outcome is unknown')
+  } else {
+    // Refusals can come by the thousand, and the producer logs what is behind those of 503.
+    request.log.debug({ detail: error.message, ...fields }, 'request refused')
   }
-  // Refusals can come by the thousand, and the producer logs what is behind those of 503.
-  else request.log.debug({ detail: error.message, ...fields }, 'request refused')
   sendProblem(reply, request, error)
 }
 

@@ -314,7 +314,9 @@ export const environmentGroups = [
   { title: 'Consumer', variables: consumer }
 ] as const
 
-export const environmentSchema = Type.Object({ ...server, ...kafka, ...producer, ...transactions, ...reader, ...consumer }, { additionalProperties: false })
+const allVariables = { ...server, ...kafka, ...producer, ...transactions, ...reader, ...consumer }
+
+export const environmentSchema = Type.Object(allVariables, { additionalProperties: false })
 
 /** The variables once they are checked: numbers are numbers, and whatever has a default is there. */
 export type Environment = Type.Static<typeof environmentSchema>

@@ -24,14 +24,16 @@ test('every operation is described, with its errors as problems', async t => {
   const document = res.json<OpenApi>()
   t.equal(document.openapi, '3.1.0')
   t.same(Object.keys(document.components.schemas), ['Problem'])
-  t.same(Object.keys(document.paths).sort(), ['/api/Kafka/send-message', '/api/kafka/send-message', '/openapi.json', '/topics/{topic}/records'])
+  t.same(Object.keys(document.paths).sort(), ['/api/Kafka/send-message', '/api/kafka/send-message', '/openapi.json',
+    '/topics/{topic}/events', '/topics/{topic}/raw', '/topics/{topic}/records'])
   const ids = new Set<string | undefined>()
   for (const [path, operations] of Object.entries(document.paths)) {
     for (const [method, operation] of Object.entries(operations)) {
       const name = `${method} ${path}`
       ids.add(operation.operationId)
       t.ok(operation.operationId && operation.summary && operation.description && operation.tags?.length, name)
-      if (method === 'post') t.match(operation.requestBody, { content: { 'application/json': { schema: Object, examples: Object } } }, name)
+      if (method === 'post') t.ok(Object.keys(operation.requestBody?.content ?? {}).length > 0, name)
+      for (const { schema } of Object.values(operation.requestBody?.content ?? {})) t.type(schema, 'object', name)
       for (const [status, { description, content }] of Object.entries(operation.responses)) {
         t.not(description, 'Default Response', `${name} ${status}`)
         if (Number(status) < 400) continue
