@@ -313,7 +313,8 @@ t.test('a close ends the stream with a problem once what was handed over is sett
 })
 
 t.test('the server\'s limit for whole requests does not end a stream; it ends another request', async t => {
-  const { app, port } = await listening(t, { server: { requestTimeout: 200, http: { connectionsCheckingInterval: 50, headersTimeout: 100 } } })
+  const server = { requestTimeout: 200, http: { connectionsCheckingInterval: 50, headersTimeout: 100 } }
+  const { app, port } = await listening(t, { server })
   const timedOut: unknown[] = []
   app.server.on('clientError', (_err, socket) => { timedOut.push(socket) })
   const { sending, lines, ended } = await open(port)
