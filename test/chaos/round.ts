@@ -210,7 +210,16 @@ class Round {
     this.#say(`seed ${seed}, ${protocol}, profile ${profile}, ${Math.round(lengthMs / 1000)} s, topic and group ${this.#topic}`)
     for (const { atMs, action } of steps) this.#say(`planned at ${(atMs / 1000).toFixed(1)} s: ${describe(action)}`)
 
-    await kafka.createTopic(this.#topic, { partitions: PARTITIONS })
+    // A broker of the round before may still be on its way back: three copies need three.
+    await waitFor('all brokers to be there', async () => {
+      try {
+        await kafka.createTopic(this.#topic, { partitions: PARTITIONS })
+        return true
+      } catch (error) {
+        if (/replication factor/.test((error as Error).message)) return false
+        throw error
+      }
+    }, { timeoutMs: 60_000, everyMs: 500 })
     const deadLetterTopic = await kafka.createTopic(`${this.#topic}.dlq`, { partitions: 2 })
     this.#ticking = setInterval(() => this.#tick(), TICK_MS)
     const starting = this.#faults.begin('join')
