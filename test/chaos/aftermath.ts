@@ -25,7 +25,9 @@ export interface Findings {
   readonly faults: FaultLog
   readonly ownership: Ownership
   readonly excuses: Excuses
-  readonly settings: { readonly maxInFlight: number, readonly maxRecordsBeforeCommit: number, readonly commitIntervalMs: number }
+  readonly settings: {
+    readonly maxInFlight: number, readonly maxRecordsBeforeCommit: number, readonly commitIntervalMs: number, readonly sessionTimeoutMs: number
+  }
 }
 
 type Check = (findings: Findings) => string[]
@@ -145,18 +147,23 @@ export const nothingCommittedBegunAgain: Check = ({ entries, evidence, ownership
  * What a killed process had handled and not committed is bounded: by the count at which a commit is due, what runs at once
  * (twice: while that commit is under way the same number may complete again), and what it completed within one commit interval
  * and a second for the commit itself. Not asked where a broker or a pause stood in the way of its commits.
+ *
+ * A member that fell silent stands in the way, too: 1. It is killed. 2. Somebody joins or leaves, and all have to join again. 3. The
+ * coordinator waits for the silent one until its session is over, and answers nothing else on a connection that waits to join:
+ * commits share it. So whatever was completed since the first of these is excused.
  */
 export const committedInTime: Check = ({ lives, evidence, faults, settings, ownership }) => {
   const commits = byPartition(evidence.commits)
   return lives.flatMap(({ pid, slot, killedAt }) => {
     if (killedAt === null || faults.fencing(pid, killedAt) !== undefined) return []
+    const since = Math.min(killedAt - settings.commitIntervalMs - 1000, faults.silentSince(killedAt, settings.sessionTimeoutMs))
     const last = new Map<number, (offset: number) => boolean>()
     let uncommitted = 0
     let recent = 0
     for (const ends of evidence.ends.values()) {
       for (const { pid: by, partition, offset, at } of ends) {
         if (by !== pid) continue
-        if (at > killedAt - settings.commitIntervalMs - 1000) recent++
+        if (at > since) recent++
         const held = ownership.at(pid, partition, at)
         if (held === undefined || held.until !== null) continue
         if (!last.has(partition)) last.set(partition, completedBy(commits.get(partition)?.findLast(commit => commit.at <= killedAt)))

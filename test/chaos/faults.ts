@@ -50,6 +50,12 @@ export class FaultLog {
     return this.faults.find(fault => fault.from <= to && from <= (fault.to ?? Infinity) && cutsOff(fault, pid))
   }
 
+  /** When the first member fell silent for which the group may still have waited at this time; `Infinity` for none. */
+  silentSince (at: number, sessionTimeoutMs: number): number {
+    const silent = this.faults.filter(({ what, from }) => (what === 'kill' || what === 'pause') && from <= at && at <= from + 2 * sessionTimeoutMs)
+    return Math.min(Infinity, ...silent.map(({ from }) => from))
+  }
+
   /** A fault that can have made a commit fail at about this time. */
   commitsMayFail (at: number): boolean {
     return this.#around(at).some(({ what }) => what === 'broker' || what === 'leaders')

@@ -316,7 +316,7 @@ class Round {
       faults: this.#faults,
       ownership,
       excuses: new Excuses(lives, entries, ownership, this.#faults),
-      settings: SETTINGS
+      settings: { ...SETTINGS, sessionTimeoutMs: SESSION_TIMEOUT_MS[this.#options.profile] }
     }
     this.#repeated = repeated(findings).length
     for (const [name, check] of checks) {
