@@ -4,7 +4,8 @@ import { tracer } from '../src/trace-context.js'
 const parent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
 const record = { topic: 'a', value: 'x' }
 const traced = (headers: Record<string, string>) =>
-  tracer(headers)({ ...record, headers: [] as { name: string, value: Buffer | string }[] }).headers.map(({ name, value }) => [name, String(value)])
+  tracer(headers)({ ...record, headers: [] as { name: string, value: Buffer | string }[] }).headers
+    .map(({ name, value }) => [name, String(value)])
 
 t.test('traceparent and tracestate become headers of the record', async t => {
   t.same(traced({ traceparent: parent, tracestate: 'a=1,b=2' }), [['traceparent', parent], ['tracestate', 'a=1,b=2']])

@@ -26,7 +26,10 @@ export interface Findings {
   readonly ownership: Ownership
   readonly excuses: Excuses
   readonly settings: {
-    readonly maxInFlight: number, readonly maxRecordsBeforeCommit: number, readonly commitIntervalMs: number, readonly sessionTimeoutMs: number
+    readonly maxInFlight: number
+    readonly maxRecordsBeforeCommit: number
+    readonly commitIntervalMs: number
+    readonly sessionTimeoutMs: number
   }
 }
 
