@@ -44,6 +44,11 @@ async function docs (fastify: FastifyInstance, { version, authenticated = false 
       const isOpen = route.config?.public === true || route.config?.opened === true
       return { schema: authenticated && isOpen ? { ...schema, security: [] } : schema, url }
     },
+    transformObject: document => {
+      if (!('openapiObject' in document)) return document.swaggerObject
+      leaveBytesOptional(document.openapiObject as Described)
+      return document.openapiObject
+    },
     refResolver: {
       buildLocalReference: (json, _baseUri, _fragment, i) => typeof json.$id === 'string' ? json.$id : `schema-${i}`
     }
@@ -72,6 +77,18 @@ async function docs (fastify: FastifyInstance, { version, authenticated = false 
     serializerCompiler: () => JSON.stringify,
     config: { right: 'read' }
   }, async () => fastify.swagger())
+}
+
+interface Described {
+  readonly paths?: Readonly<Record<string, { readonly post?: { requestBody?: { required?: boolean, content: object } } } | undefined>>
+}
+
+/** The plugin has it that every body is required. Where any bytes are taken, none at all are as good as others. */
+function leaveBytesOptional ({ paths = {} }: Described): void {
+  for (const path of Object.values(paths)) {
+    const body = path?.post?.requestBody
+    if (body !== undefined && Object.hasOwn(body.content, '*/*')) body.required = false
+  }
 }
 
 /**

@@ -2,14 +2,14 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { accessErrors } from '../src/access.js'
 import { batchAnswer } from '../src/batch-result.js'
-import { maxEventAttributes } from '../src/cloud-event-attributes.js'
+import { attributePattern, maxAttributeLength, maxEventAttributes } from '../src/cloud-event-attributes.js'
 import { decodeEvents } from '../src/cloud-events.js'
 import { problemResponses, SluiceError, toProblem } from '../src/errors.js'
 import { prefersAsync } from '../src/prefer.js'
 import { checkTopicName, produceErrors, produceMany, produceOne } from '../src/produce.js'
 import { queryParameters } from '../src/query-parameters.js'
 import { bodyBytes, takeBytes } from '../src/raw-body.js'
-import { maxBatchRecords } from '../src/record-json.js'
+import { base64Pattern, maxBatchRecords } from '../src/record-json.js'
 import { requestTimeoutMs } from '../src/request-timeout.js'
 import { checkSignature } from '../src/signed-request.js'
 import { tracer } from '../src/trace-context.js'
@@ -25,22 +25,32 @@ export interface CloudEventsRouteOptions {
 const attribute = (name: string, example: string) =>
   Type.Optional(Type.String({ description: `Binary mode: the attribute \`${name}\`, percent-encoded.`, examples: [example] }))
 
+/** Text as CloudEvents allow it: no control characters, no noncharacters. */
+const text = { maxLength: maxAttributeLength, pattern: attributePattern }
+const required = Type.String({ minLength: 1, ...text })
+const optional = (options: { description?: string } = {}) =>
+  Type.Optional(Type.Union([required, Type.Null()], options))
+
 const event = Type.Object({
   specversion: Type.Literal('1.0'),
-  id: Type.String({ minLength: 1 }),
-  source: Type.String({ minLength: 1 }),
-  type: Type.String({ minLength: 1 }),
-  subject: Type.Optional(Type.Union([Type.String({ minLength: 1 }), Type.Null()])),
+  id: required,
+  source: required,
+  type: required,
+  subject: optional(),
   time: Type.Optional(Type.Union([Type.String({ format: 'date-time' }), Type.Null()])),
-  datacontenttype: Type.Optional(Type.Union([Type.String({ minLength: 1 }), Type.Null()])),
-  dataschema: Type.Optional(Type.Union([Type.String({ minLength: 1 }), Type.Null()])),
-  partitionkey: Type.Optional(Type.Union([Type.String({ minLength: 1 }), Type.Null()], { description: 'Becomes the key of the record.' })),
-  data: Type.Optional(Type.Unknown()),
-  data_base64: Type.Optional(Type.Union([Type.String({ contentEncoding: 'base64' }), Type.Null()]))
+  datacontenttype: optional(),
+  dataschema: optional(),
+  partitionkey: optional({ description: 'Becomes the key of the record.' }),
+  data: Type.Optional(Type.Unknown({ description: 'Not beside `data_base64`, but where that is null.' })),
+  data_base64: Type.Optional(Type.Union([Type.String({ contentEncoding: 'base64', pattern: base64Pattern }), Type.Null()]))
 }, {
   title: 'CloudEvent',
   description: 'Any other member is an extension attribute: a name of a-z and 0-9, and a string, an integer of 32 bits, a boolean or null.',
-  additionalProperties: { anyOf: [{ type: 'string' }, { type: 'integer', minimum: -0x80000000, maximum: 0x7fffffff }, { type: 'boolean' }, { type: 'null' }] },
+  propertyNames: { pattern: '^(?:[a-z0-9]+|data_base64)$' },
+  additionalProperties: {
+    anyOf: [{ type: 'string', ...text }, { type: 'integer', minimum: -0x80000000, maximum: 0x7fffffff }, { type: 'boolean' }, { type: 'null' }]
+  },
+  anyOf: [{ properties: { data_base64: { type: 'null' } } }, { not: { required: ['data'] } }],
   maxProperties: maxEventAttributes
 })
 

@@ -11,7 +11,8 @@ import { prefersAsync } from '../src/prefer.js'
 import { checkTopicName, produceErrors, produceMany, produceOne } from '../src/produce.js'
 import { queryParameters } from '../src/query-parameters.js'
 import { batchSchema, decodeRecords, recordSchema } from '../src/record-json.js'
-import { requestTimeoutMs } from '../src/request-timeout.js'
+import { requestTimeoutMs, requestTimeoutPattern } from '../src/request-timeout.js'
+import { topicNamePattern } from '../src/topic-name.js'
 import { tracer } from '../src/trace-context.js'
 
 export interface RecordsRouteOptions {
@@ -33,11 +34,12 @@ export const batchResult = Type.Object({
 }, { title: 'BatchResult', description: 'A receipt or a problem for each record, in the order of the request.' })
 
 export const topicParams = Type.Object({
-  topic: Type.String({ pattern: '^[A-Za-z0-9._-]{1,249}$', description: 'The topic\'s name.' })
+  topic: Type.String({ pattern: topicNamePattern, description: 'The topic\'s name.' })
 })
 
 export const requestTimeoutHeader = Type.Object({
   'request-timeout': Type.Optional(Type.String({
+    pattern: requestTimeoutPattern,
     description: 'How many seconds to wait for Kafka\'s acknowledgement, as a decimal number.', examples: ['2.5']
   }))
 })

@@ -12,6 +12,8 @@ const core = new Set(['specversion', 'id', 'source', 'type', 'datacontenttype', 
 // What the type String leaves out: control characters, halves of surrogate pairs, noncharacters.
 // eslint-disable-next-line no-control-regex
 const notText = /[\u0000-\u001f\u007f-\u009f\ufdd0-\ufdef\ufffe\uffff]/
+/** The same as a JSON Schema has it. */
+export const attributePattern = '^[^\\u0000-\\u001f\\u007f-\\u009f\\ufdd0-\\ufdef\\ufffe\\uffff]*$'
 const rfc3339 = /^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$/i
 
 /** How the two ways of writing an event call an attribute in an error, and where it is. */

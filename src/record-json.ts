@@ -13,11 +13,34 @@ const valueEncoding = Type.Union([Type.Literal('json'), Type.Literal('utf8'), Ty
     'Without it a string goes as UTF-8 and anything else as its JSON text, every digit kept. `null` is always a real null.'
 })
 
+/** Only what an encoder writes: the unused bits of the last character are 0. */
+export const base64Pattern = '^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$'
+
+/** Of a header: without NUL, where Kafka's client would cut it. */
+export const headerNamePattern = '^[^\\u0000]*$'
+
+/** What the encoding asks of what it encodes, as a JSON Schema: the member beside it has to suit. */
+const encodingRule = (member: string, encoding: string) => ({
+  anyOf: [
+    { properties: { [encoding]: { const: 'json' } } },
+    { properties: { [encoding]: { const: 'utf8' }, [member]: { type: ['string', 'null'] } } },
+    { properties: { [encoding]: { const: 'base64' }, [member]: { type: ['string', 'null'], pattern: base64Pattern } } }
+  ]
+})
+
+export const recordRules = [encodingRule('value', 'encoding'), encodingRule('key', 'keyEncoding')]
+
 const header = Type.Object({
-  name: Type.String({ description: 'Without NUL.' }),
+  name: Type.String({ pattern: headerNamePattern, description: 'Without NUL.' }),
   value: Type.String(),
   encoding: Type.Optional(Type.Union([Type.Literal('utf8'), Type.Literal('base64')]))
-}, { additionalProperties: false })
+}, {
+  additionalProperties: false,
+  anyOf: [
+    { properties: { encoding: { const: 'utf8' } } },
+    { properties: { encoding: { const: 'base64' }, value: { pattern: base64Pattern } } }
+  ]
+})
 
 export const recordSchema = Type.Object({
   value: Type.Unknown({ description: '`null` is a tombstone, `""` is empty bytes.' }),
@@ -25,7 +48,7 @@ export const recordSchema = Type.Object({
   encoding: Type.Optional(valueEncoding),
   keyEncoding: Type.Optional(valueEncoding),
   headers: Type.Optional(Type.Union([
-    Type.Record(Type.String(), Type.Union([Type.String(), Type.Array(Type.String())])),
+    Type.Record(Type.String(), Type.Union([Type.String(), Type.Array(Type.String())]), { propertyNames: { pattern: headerNamePattern } }),
     Type.Array(header)
   ], { description: 'By name, or as a list, which keeps the order of all of them.' })),
   partition: Type.Optional(Type.Union([Type.Integer({ minimum: 0, maximum: 0x7fffffff }), Type.Null()], {
@@ -34,7 +57,7 @@ export const recordSchema = Type.Object({
   timestamp: Type.Optional(Type.Union([Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }), Type.Null()], {
     description: 'Milliseconds since 1970. Absent or `null`: now.'
   }))
-}, { additionalProperties: false, title: 'Record' })
+}, { additionalProperties: false, title: 'Record', allOf: recordRules })
 
 export const batchSchema = Type.Object({
   records: Type.Array(recordSchema, { minItems: 1, maxItems: maxBatchRecords })

@@ -1,6 +1,10 @@
 import { SluiceError } from './errors.js'
 
 const maxSeconds = 3600
+
+/** As a JSON Schema has it. Its first part rules out zero. */
+export const requestTimeoutPattern =
+  '^(?!0+(?:\\.0+)?$)(?:(?:0?[0-9]{1,3}|[12][0-9]{3}|3[0-5][0-9]{2})(?:\\.[0-9]{1,6})?|3600(?:\\.0{1,6})?)$'
 const decimal = /^\d{1,4}(\.\d{1,6})?$/
 
 /**

@@ -1,15 +1,16 @@
 import { Type } from 'typebox'
 import { SluiceError } from './errors.js'
 import type { JsonText } from './json-text.js'
-import { decodeRecord, elementTexts, fault, maxBatchRecords, quoted, recordSchema } from './record-json.js'
+import { decodeRecord, elementTexts, fault, maxBatchRecords, quoted, recordRules, recordSchema } from './record-json.js'
 import type { OutgoingRecord } from './record.js'
+import { topicNamePattern } from './topic-name.js'
 
 // What this schema says is checked by `decodeTransaction`, which says better what is wrong.
 export const transactionSchema = Type.Object({
   records: Type.Array(Type.Object({
-    topic: Type.String({ pattern: '^[A-Za-z0-9._-]{1,249}$', description: 'The topic\'s name. Each record has one of its own.' }),
+    topic: Type.String({ pattern: topicNamePattern, description: 'The topic\'s name. Each record has one of its own.' }),
     ...recordSchema.properties
-  }, { additionalProperties: false, title: 'TransactionRecord' }), { minItems: 1, maxItems: maxBatchRecords })
+  }, { additionalProperties: false, title: 'TransactionRecord', allOf: recordRules }), { minItems: 1, maxItems: maxBatchRecords })
 }, { additionalProperties: false, title: 'Transaction' })
 
 /**

@@ -1,5 +1,9 @@
 const iso8601 = /^(\d{4})-(\d{2})-(\d{2})T(\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9}))?(Z|[+-]\d{2}:\d{2})$/
 
+/** As a JSON Schema has it, beside the format `date-time`. */
+export const timestampPattern = '^(?!1970-01-01)(?:19[7-9][0-9]|[2-9][0-9]{3})-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])' +
+  'T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\\.[0-9]{1,9})?(?:Z|[+-](?:0[0-9]|1[0-8]):[0-5][0-9])$'
+
 /**
  * The milliseconds since 1970 of an ISO 8601 date with time and offset, `2021-02-05T19:14:42Z`. What is finer than a millisecond is
  * cut off, since Kafka cannot hold it.

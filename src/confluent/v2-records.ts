@@ -1,14 +1,14 @@
 import { Type } from 'typebox'
 import { SluiceError } from '../errors.js'
 import type { JsonText } from '../json-text.js'
-import { base64, checkHeaderName, elementTexts, fault, integer, isObject, maxBatchRecords, quoted, type MemberTexts } from '../record-json.js'
+import {
+  base64, base64Pattern, checkHeaderName, elementTexts, fault, integer, isObject, headerNamePattern, maxBatchRecords, quoted,
+  type MemberTexts
+} from '../record-json.js'
 import type { OutgoingRecord } from '../record.js'
 import type { EmbeddedFormat } from './media-types.js'
 
 type Header = NonNullable<OutgoingRecord['headers']>[number]
-
-/** Only what an encoder writes: the unused bits of the last character are 0. */
-export const base64Pattern = '^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$'
 
 const base64Text = Type.String({ pattern: base64Pattern, description: 'Base64 (RFC 4648, section 4).' })
 const orNull = (schema: object) => Type.Union([Type.Unsafe(schema), Type.Null()])
@@ -22,7 +22,7 @@ const recordSchema = (format: EmbeddedFormat, withPartition: boolean) => {
     ...(withPartition && { partition: Type.Optional(orNull(Type.Integer({ minimum: 0, maximum: 0x7fffffff }))) }),
     timestamp: Type.Optional(orNull(Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER, description: 'Milliseconds since 1970.' }))),
     headers: Type.Optional(orNull(Type.Array(Type.Object({
-      key: Type.String({ pattern: '^[^\\u0000]*$' }),
+      key: Type.String({ pattern: headerNamePattern }),
       value: base64Text
     }, { additionalProperties: false }))))
   }, { additionalProperties: false })

@@ -1,10 +1,10 @@
 import { Type } from 'typebox'
 import type { JsonText } from '../json-text.js'
-import { base64, fault, integer, isObject, MemberTexts, quoted, utf8 } from '../record-json.js'
+import { base64, base64Pattern, fault, headerNamePattern, integer, isObject, MemberTexts, quoted, utf8 } from '../record-json.js'
 import type { OutgoingRecord, Receipt } from '../record.js'
 import { noSchemaRegistry } from './media-types.js'
-import { formatTimestamp, parseTimestamp } from './timestamps.js'
-import { base64Pattern, decodeHeaders } from './v2-records.js'
+import { formatTimestamp, parseTimestamp, timestampPattern } from './timestamps.js'
+import { decodeHeaders } from './v2-records.js'
 
 const dataTypes = ['BINARY', 'JSON', 'STRING'] as const
 type DataType = typeof dataTypes[number]
@@ -25,11 +25,13 @@ const dataSchema = Type.Union([
 const recordMembers = {
   partition_id: Type.Optional(Type.Union([Type.Integer({ minimum: 0, maximum: 0x7fffffff }), Type.Null()])),
   headers: Type.Optional(Type.Union([Type.Array(Type.Object({
-    name: Type.String({ pattern: '^[^\\u0000]*$' }), value: Type.String({ pattern: base64Pattern })
+    name: Type.String({ pattern: headerNamePattern }), value: Type.String({ pattern: base64Pattern })
   }, { additionalProperties: false })), Type.Null()])),
   key: Type.Optional(Type.Union([dataSchema, Type.Null()])),
   value: Type.Optional(Type.Union([dataSchema, Type.Null()])),
-  timestamp: Type.Optional(Type.Union([Type.String({ format: 'date-time' }), Type.Null()]))
+  timestamp: Type.Optional(Type.Union([Type.String({ format: 'date-time', pattern: timestampPattern }), Type.Null()], {
+    description: 'After the first of January 1970.'
+  }))
 }
 
 export const v3RecordSchema = Type.Object(recordMembers, { additionalProperties: false, title: 'ProduceRequest' })
