@@ -36,6 +36,7 @@ import type { StreamSettings } from './ndjson-answer.js'
 import type { ProducerObserver } from './kafka/record-producer.js'
 import { HeaderAllowlist } from './header-allowlist.js'
 import { serverOptions } from './server-options.js'
+import { StreamShares } from './stream-shares.js'
 import { transportOptions } from './tls.js'
 import { WebhookSignatures } from './webhook-signature.js'
 
@@ -116,7 +117,9 @@ export async function buildApp (config: Config, overrides: Overrides = {}): Prom
     await app.register(respondAsync)
     await app.register(idempotency, config.idempotency)
     await app.register(sendMessageRoute, { topic: config.producer.topic, requestTimeoutMs: config.http.requestTimeoutMs })
-    await app.register(recordsRoute, { requestTimeoutMs: config.http.requestTimeoutMs, streams: streamSettings(config) })
+    const streams = streamSettings(config)
+    const shares = new StreamShares(streams)
+    await app.register(recordsRoute, { requestTimeoutMs: config.http.requestTimeoutMs, streams: { ...streams, shares } })
     await app.register(rawRoute, {
       requestTimeoutMs: config.http.requestTimeoutMs, allowlist: new HeaderAllowlist(config.webhooks.recordHeaders), signatures
     })
@@ -126,7 +129,7 @@ export async function buildApp (config: Config, overrides: Overrides = {}): Prom
     await app.register(confluentV2, { requestTimeoutMs: config.http.requestTimeoutMs })
     for (const prefix of ['/v3', '/kafka/v3'] as const) {
       const { requestTimeoutMs, bodyLimitBytes } = config.http
-      await app.register(confluentV3, { prefix, requestTimeoutMs, bodyLimitBytes, idleTimeoutMs: config.streams.idleTimeoutMs })
+      await app.register(confluentV3, { prefix, requestTimeoutMs, bodyLimitBytes, idleTimeoutMs: config.streams.idleTimeoutMs, shares })
       await app.register(confluentV3Batch, { prefix, requestTimeoutMs })
     }
     await app.register(confluentMetadata, { clusterId: config.kafka.clusterId })
@@ -182,7 +185,7 @@ function authMetrics (app: FastifyInstance): AuthObserver {
 }
 
 function produceMetrics (app: FastifyInstance): ProducerObserver {
-  const { duration, records, failures, pendingRecords, pendingBytes, reachable } = app.metrics.producer
+  const { duration, records, failures, replaced, pendingRecords, pendingBytes, reachable } = app.metrics.producer
   const acknowledgedOf = new Map<string, Counter.Internal>()
   app.metrics.onScrape(() => {
     const { state } = app.producer
@@ -197,6 +200,7 @@ function produceMetrics (app: FastifyInstance): ProducerObserver {
       if (acknowledged === undefined) acknowledgedOf.set(topic, acknowledged = records.labels(topic))
       acknowledged.inc()
     },
-    failed (code) { failures.inc({ code }) }
+    failed (code) { failures.inc({ code }) },
+    replaced () { replaced.inc() }
   }
 }
