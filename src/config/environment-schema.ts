@@ -60,7 +60,7 @@ const server = {
     description: 'Bytes of what is remembered, 1 KiB for each key among them', default: 67_108_864, minimum: 2048, maximum: 17_179_869_184
   }),
   STREAM_MAX_COUNT: Type.Integer({
-    description: 'Streams of records (`application/x-ndjson`) at once; one more is answered with 503', default: 100, minimum: 1, maximum: 10_000
+    description: 'Streams of records (`application/x-ndjson`, and Confluent v3 without a bounded length) at once; one more is answered with 503', default: 100, minimum: 1, maximum: 10_000
   }),
   STREAM_MAX_RECORDS: Type.Integer({
     description: 'Records of one stream that wait for Kafka; it is read no further until some are acknowledged. All streams together have at most half of `KAFKA_QUEUE_MAX_RECORDS`', default: 10_000, minimum: 1, maximum: 1_000_000
