@@ -4,6 +4,8 @@ import type { Evidence } from './evidence.js'
 
 /** The ledger's clock and the coordinator's are the same machine's; both cut off what is below a millisecond. */
 const CLOCK_SLACK_MS = 5
+/** The client repeats a commit that was not answered; by then nobody waits for it any more. */
+const LATE_MAX_MS = 15_000
 
 export interface CommitCheckOptions {
   readonly violation: (text: string) => void
@@ -17,9 +19,9 @@ export interface CommitCheckOptions {
  *
  * Nobody can help this one: 1. A commit is sent, and its coordinator falls silent or is about to be another broker. 2. The client
  * gives it up, and commits more. 3. The brokers are well again, and take the first one after the second. So a commit that goes back
- * is excused where brokers were disturbed and the very same, offset and metadata, had been taken before: it is late. Whoever owns
- * the partition next begins there, and handles again what was completed meanwhile. What was lost with that must be
- * committed again: at the end of a round there may be no lag.
+ * is excused where brokers were disturbed, and the very same, offset and metadata, had been taken before, or nothing beyond it had
+ * been until shortly before: it is late. Whoever owns the partition next begins there, and handles again what was completed
+ * meanwhile. What was lost with that must be committed again: at the end of a round there may be no lag.
  */
 export class CommitCheck {
   /** Offsets and metadata that were looked at. A check that saw none has shown nothing. */
@@ -29,6 +31,7 @@ export class CommitCheck {
   readonly #options: CommitCheckOptions
   readonly #taken = new Set<string>()
   readonly #reached = new Map<number, number>()
+  readonly #history: { at: number, partition: number, offset: number }[] = []
   /** Where a late commit has taken a partition back to, until it is where it was. */
   readonly #backTo = new Map<number, number>()
   /** Above the commit offset, what was found to be well already. */
@@ -47,7 +50,8 @@ export class CommitCheck {
     this.#seen.set(partition, seen)
     const exactly = `${partition} ${offset} ${metadata}`
     if (offset < reached) {
-      if (this.#taken.has(exactly) && this.#options.disturbed(commit.at)) {
+      const sentWhileHere = this.#taken.has(exactly) || offset >= this.#reachedBy(partition, commit.at - LATE_MAX_MS)
+      if (sentWhileHere && this.#options.disturbed(commit.at)) {
         this.late++
         this.#backTo.set(partition, Math.min(offset, this.#backTo.get(partition) ?? Infinity))
       } else if (offset < (this.#backTo.get(partition) ?? Infinity)) {
@@ -60,6 +64,7 @@ export class CommitCheck {
       if (!seen.delete(at)) this.#mustBeCompleted(`${topic}/${partition}/${at}`, commit, evidence)
     }
     this.#reached.set(partition, Math.max(reached, offset))
+    if (offset > reached) this.#history.push({ at: commit.at, partition, offset })
     for (const [from, to] of decodeProgress(metadata, offset)?.done ?? []) {
       for (let at = Math.max(from, reached); at < to; at++) {
         if (seen.has(at)) continue
@@ -74,6 +79,11 @@ export class CommitCheck {
     const later = this.#later
     this.#later = []
     for (const { id, commit } of later) this.#mustBeCompleted(id, commit, evidence, true)
+  }
+
+  /** How far a partition was committed at a time. */
+  #reachedBy (partition: number, at: number): number {
+    return this.#history.findLast(one => one.partition === partition && one.at <= at)?.offset ?? 0
   }
 
   #mustBeCompleted (id: string, commit: LoggedCommit, evidence: Evidence, lettersAreRead = false): void {
