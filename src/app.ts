@@ -4,6 +4,7 @@ import Fastify, { type FastifyHttpOptions, type FastifyInstance, type FastifySer
 import type { Counter } from 'prom-client'
 import auth, { type AuthObserver } from '../plugins/auth.js'
 import closing from '../plugins/closing.js'
+import connections from '../plugins/connections.js'
 import consumer, { type ConsumerPluginOptions } from '../plugins/consumer.js'
 import cors from '../plugins/cors.js'
 import errors from '../plugins/errors.js'
@@ -80,6 +81,7 @@ export async function buildApp (config: Config, overrides: Overrides = {}): Prom
     await app.register(unreadBodies)
     await app.register(closing, { requestsTimeoutMs: timeBefore(PRODUCER_CLOSE_MS, config) })
     await app.register(metrics)
+    await app.register(connections, { max: config.http.maxConnections })
     await app.register(pageHeaders)
     const { tls, corsOrigins } = config.http
     if (tls !== null) await app.register(tlsFiles, { tls, onCertificate: end => app.metrics.auth.certificateEnd.set(end) })

@@ -21,7 +21,9 @@ export function createMetrics (registry: Registry) {
   return {
     http: {
       requests: histogram('sluice_http_request_duration_seconds', 'Time from a request\'s arrival to the end of its response',
-        REQUEST_BUCKETS, ['method', 'route', 'status'])
+        REQUEST_BUCKETS, ['method', 'route', 'status']),
+      connections: gauge('sluice_http_connections', 'Clients that are connected'),
+      connectionsRefused: counter('sluice_http_connections_refused_total', 'Connections beyond MAX_CONNECTIONS, closed at once')
     },
     auth: {
       refusals: counter('sluice_auth_refusals_total', 'Requests whose sender was turned away, by the reason', ['reason']),

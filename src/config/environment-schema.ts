@@ -49,6 +49,9 @@ const server = {
   BODY_LIMIT_BYTES: Type.Integer({
     description: 'Largest request body; above it the answer is 413', default: 1_048_576, minimum: 1, maximum: 104_857_600
   }),
+  MAX_CONNECTIONS: Type.Integer({
+    description: 'Clients that may be connected at once; a connection beyond that is closed. Probes need one, too', default: 10_000, minimum: 1, maximum: 1_000_000
+  }),
   REQUEST_TIMEOUT_MS: milliseconds('How long a request waits for its records to be acknowledged', 30_000, 1, 3_600_000),
   IDEMPOTENCY_LIFETIME_SECONDS: Type.Integer({
     description: 'How long the answer to a request with an `Idempotency-Key` is remembered, by this process', default: 600, minimum: 1, maximum: 604_800
