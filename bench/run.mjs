@@ -18,13 +18,14 @@ import * as consume from './parts/consume.mjs'
 import * as hotKey from './parts/hot-key.mjs'
 import * as memory from './parts/memory.mjs'
 import * as metadata from './parts/metadata.mjs'
+import * as pressure from './parts/pressure.mjs'
 import * as partitions from './parts/partitions.mjs'
 import * as processes from './parts/processes.mjs'
 import * as produce from './parts/produce.mjs'
 import * as timers from './parts/timers.mjs'
 import * as window from './parts/window.mjs'
 
-const parts = { produce, batches, access, consume, timers, 'hot-key': hotKey, processes, metadata, window, memory, partitions }
+const parts = { produce, batches, access, consume, timers, 'hot-key': hotKey, processes, metadata, window, memory, pressure, partitions }
 
 await main(async () => {
   const { values, positionals } = parseArgs({

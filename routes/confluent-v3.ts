@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
-import type { Readable } from 'node:stream'
+import { finished, type Readable } from 'node:stream'
 import { Type } from 'typebox'
 import { accessErrors, limitsOf } from '../src/access.js'
 import { AnswerStream } from '../src/confluent/answer-stream.js'
@@ -14,6 +14,7 @@ import { allowLong, endLong } from '../src/long-requests.js'
 import { checkTopicName, produceErrors, produceOne } from '../src/produce.js'
 import { queryParameters } from '../src/query-parameters.js'
 import { requestTimeoutMs } from '../src/request-timeout.js'
+import type { StreamShares } from '../src/stream-shares.js'
 import { tracer } from '../src/trace-context.js'
 import { requestTimeoutHeader, topicParams } from './records.js'
 
@@ -26,6 +27,8 @@ export interface ConfluentV3Options {
   readonly bodyLimitBytes: number
   /** A stream in which nothing moves for so long is given up; longer where the caller lets a record take longer. */
   readonly idleTimeoutMs: number
+  /** Which streams count against, those of other routes included; absent: they are not counted. */
+  readonly shares?: StreamShares
 }
 
 /** What all streams hold together of records without an answer. */
@@ -80,7 +83,8 @@ const schema = (prefix: ConfluentV3Options['prefix']) => ({
     }
   },
   response: {
-    ...confluentResponses('v3', ...accessErrors, ...produceErrors, 'SLUICE_MALFORMED_JSON', 'SLUICE_EMPTY_BODY'),
+    ...confluentResponses('v3', ...accessErrors, ...produceErrors, 'SLUICE_MALFORMED_JSON', 'SLUICE_EMPTY_BODY',
+      'SLUICE_TOO_MANY_STREAMS'),
     200: {
       description: 'For each record its receipt, or what went wrong.',
       content: {
@@ -126,6 +130,8 @@ const confluentV3: FastifyPluginAsync<ConfluentV3Options> = async (fastify, opti
     const timeoutMs = requestTimeoutMs(request.headers['request-timeout'], options.requestTimeoutMs)
     if (request.body == null) throw new SluiceError('SLUICE_EMPTY_BODY', 'Payload error. Request body is empty. Data is required.')
     const limits = limitsOf(request)
+    const shares = isStream(request, options.bodyLimitBytes) ? options.shares : undefined
+    shares?.enter()
     const stream = new AnswerStream(request.body as Readable, {
       maxRecordBytes: options.bodyLimitBytes,
       idleTimeoutMs: Math.max(options.idleTimeoutMs, timeoutMs + 10_000),
@@ -135,13 +141,26 @@ const confluentV3: FastifyPluginAsync<ConfluentV3Options> = async (fastify, opti
       oneByOne: () => fastify.topics.peek(topic) === undefined,
       spendAndWait: bytes => limits.spendAndWait(bytes),
       budget,
+      ...(shares && { share: () => shares.records }),
       abort: () => { request.raw.destroy() }
     })
     open.add(stream)
-    reply.raw.once('close', () => { open.delete(stream) })
+    // Also where its client has gone before this: then no event would tell.
+    finished(reply.raw, () => {
+      open.delete(stream)
+      if (shares === undefined) return
+      shares.leave()
+      fastify.metrics.producer.streamsEnded.inc({ end: stream.end })
+    })
     letItTakeLong(request, reply, stream)
     return await reply.type('application/json').send(await stream.start())
   })
+}
+
+/** Whether a body may be of any length. One that says that it is no longer than a record may be is an ordinary request. */
+function isStream ({ headers }: FastifyRequest, bodyLimitBytes: number): boolean {
+  const length = headers['content-length']
+  return length === undefined || Number(length) > bodyLimitBytes
 }
 
 /** What produces a piece of a stream, and says what came of it. */

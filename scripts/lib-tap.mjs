@@ -49,7 +49,8 @@ export class TapCounts {
     if (!point) return
     const [, { length: depth }, not, text] = point
     const directive = /\s#\s*(skip|todo)\b/i.test(text)
-    if (/\{\s*$/.test(text)) {
+    // Only such a point has its time before the brace: a brace alone may be the end of an assertion's own words.
+    if (/ # time=[\d.]+ms \{\s*$/.test(text)) {
       const name = text.replace(/^\s*\d*\s*-?\s*/, '').replace(/\s+# time=.*$|\s*\{\s*$/, '')
       return this.#open.push({ depth, name, failures: this.failed, buffered: true, notOk: not !== undefined && !directive })
     }

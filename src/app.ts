@@ -4,6 +4,7 @@ import Fastify, { type FastifyHttpOptions, type FastifyInstance, type FastifySer
 import type { Counter } from 'prom-client'
 import auth, { type AuthObserver } from '../plugins/auth.js'
 import closing from '../plugins/closing.js'
+import connections from '../plugins/connections.js'
 import consumer, { type ConsumerPluginOptions } from '../plugins/consumer.js'
 import cors from '../plugins/cors.js'
 import errors from '../plugins/errors.js'
@@ -36,6 +37,7 @@ import type { StreamSettings } from './ndjson-answer.js'
 import type { ProducerObserver } from './kafka/record-producer.js'
 import { HeaderAllowlist } from './header-allowlist.js'
 import { serverOptions } from './server-options.js'
+import { StreamShares } from './stream-shares.js'
 import { transportOptions } from './tls.js'
 import { WebhookSignatures } from './webhook-signature.js'
 
@@ -79,6 +81,7 @@ export async function buildApp (config: Config, overrides: Overrides = {}): Prom
     await app.register(unreadBodies)
     await app.register(closing, { requestsTimeoutMs: timeBefore(PRODUCER_CLOSE_MS, config) })
     await app.register(metrics)
+    await app.register(connections, { max: config.http.maxConnections })
     await app.register(pageHeaders)
     const { tls, corsOrigins } = config.http
     if (tls !== null) await app.register(tlsFiles, { tls, onCertificate: end => app.metrics.auth.certificateEnd.set(end) })
@@ -116,7 +119,9 @@ export async function buildApp (config: Config, overrides: Overrides = {}): Prom
     await app.register(respondAsync)
     await app.register(idempotency, config.idempotency)
     await app.register(sendMessageRoute, { topic: config.producer.topic, requestTimeoutMs: config.http.requestTimeoutMs })
-    await app.register(recordsRoute, { requestTimeoutMs: config.http.requestTimeoutMs, streams: streamSettings(config) })
+    const streams = streamSettings(config)
+    const shares = new StreamShares(streams)
+    await app.register(recordsRoute, { requestTimeoutMs: config.http.requestTimeoutMs, streams: { ...streams, shares } })
     await app.register(rawRoute, {
       requestTimeoutMs: config.http.requestTimeoutMs, allowlist: new HeaderAllowlist(config.webhooks.recordHeaders), signatures
     })
@@ -126,7 +131,7 @@ export async function buildApp (config: Config, overrides: Overrides = {}): Prom
     await app.register(confluentV2, { requestTimeoutMs: config.http.requestTimeoutMs })
     for (const prefix of ['/v3', '/kafka/v3'] as const) {
       const { requestTimeoutMs, bodyLimitBytes } = config.http
-      await app.register(confluentV3, { prefix, requestTimeoutMs, bodyLimitBytes, idleTimeoutMs: config.streams.idleTimeoutMs })
+      await app.register(confluentV3, { prefix, requestTimeoutMs, bodyLimitBytes, idleTimeoutMs: config.streams.idleTimeoutMs, shares })
       await app.register(confluentV3Batch, { prefix, requestTimeoutMs })
     }
     await app.register(confluentMetadata, { clusterId: config.kafka.clusterId })
@@ -182,7 +187,7 @@ function authMetrics (app: FastifyInstance): AuthObserver {
 }
 
 function produceMetrics (app: FastifyInstance): ProducerObserver {
-  const { duration, records, failures, pendingRecords, pendingBytes, reachable } = app.metrics.producer
+  const { duration, records, failures, replaced, pendingRecords, pendingBytes, reachable } = app.metrics.producer
   const acknowledgedOf = new Map<string, Counter.Internal>()
   app.metrics.onScrape(() => {
     const { state } = app.producer
@@ -197,6 +202,7 @@ function produceMetrics (app: FastifyInstance): ProducerObserver {
       if (acknowledged === undefined) acknowledgedOf.set(topic, acknowledged = records.labels(topic))
       acknowledged.inc()
     },
-    failed (code) { failures.inc({ code }) }
+    failed (code) { failures.inc({ code }) },
+    replaced () { replaced.inc() }
   }
 }

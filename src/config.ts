@@ -128,6 +128,7 @@ function httpConfig (values: Environment, cwd: string): HttpConfig {
     host,
     port: values.PORT,
     bodyLimitBytes: values.BODY_LIMIT_BYTES,
+    maxConnections: values.MAX_CONNECTIONS,
     requestTimeoutMs: values.REQUEST_TIMEOUT_MS,
     allowedHosts: parseAllowedHosts(values.ALLOWED_HOSTS),
     auth: others.access === null ? values.AUTH ?? 'loopback' : 'on',

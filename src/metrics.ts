@@ -21,7 +21,9 @@ export function createMetrics (registry: Registry) {
   return {
     http: {
       requests: histogram('sluice_http_request_duration_seconds', 'Time from a request\'s arrival to the end of its response',
-        REQUEST_BUCKETS, ['method', 'route', 'status'])
+        REQUEST_BUCKETS, ['method', 'route', 'status']),
+      connections: gauge('sluice_http_connections', 'Clients that are connected'),
+      connectionsRefused: counter('sluice_http_connections_refused_total', 'Connections beyond MAX_CONNECTIONS, closed at once')
     },
     auth: {
       refusals: counter('sluice_auth_refusals_total', 'Requests whose sender was turned away, by the reason', ['reason']),
@@ -36,12 +38,13 @@ export function createMetrics (registry: Registry) {
       failures: counter('sluice_produce_failures_total', 'Records refused or failed, by the code of the error', ['code']),
       asyncFailures: counter('sluice_produce_async_failures_total',
         'Records that were answered with 202 and then not written, or nobody knows, by the code of the error', ['code']),
-      streams: gauge('sluice_produce_streams', 'Streams of records (NDJSON) that are under way'),
+      streams: gauge('sluice_produce_streams', 'Streams of records (NDJSON, and Confluent v3 without a bounded length) that are under way'),
       streamsEnded: counter('sluice_produce_streams_total', 'Streams of records that have ended: done, or by the code of the error', ['end']),
       idempotencyKeys: gauge('sluice_idempotency_keys', 'Idempotency keys that are remembered, those in flight included'),
       idempotencyBytes: gauge('sluice_idempotency_bytes', 'Bytes of the answers that are remembered for them'),
       idempotencyClaims: counter('sluice_idempotency_requests_total',
         'Requests with an idempotency key: new, replayed, in-flight, reused, full', ['result']),
+      replaced: counter('sluice_produce_clients_replaced_total', 'Producing clients that were thrown away since an error had made them useless'),
       pendingRecords: gauge('sluice_produce_pending_records', 'Records handed over and not acknowledged yet'),
       pendingBytes: gauge('sluice_produce_pending_bytes', 'Bytes of the records handed over and not acknowledged yet'),
       reachable: gauge('sluice_produce_broker_reachable', '1 while the brokers answer the producer, else 0')

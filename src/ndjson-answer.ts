@@ -11,6 +11,8 @@ import { tracer } from './trace-context.js'
 
 export interface StreamSettings extends StreamLimits {
   readonly idleTimeoutMs: number
+  /** Shared with the streams of other routes; absent: they have their own. */
+  readonly shares?: StreamShares
 }
 
 /** How long a client may take to read the last line of a stream that failed. */
@@ -24,10 +26,10 @@ export class NdjsonAnswers {
   readonly #streams = new Set<NdjsonStream>()
   #closing = false
 
-  constructor (fastify: FastifyInstance, { idleTimeoutMs, ...limits }: StreamSettings) {
+  constructor (fastify: FastifyInstance, { idleTimeoutMs, shares, ...limits }: StreamSettings) {
     this.#fastify = fastify
     this.#idleTimeoutMs = idleTimeoutMs
-    this.#shares = new StreamShares(limits)
+    this.#shares = shares ?? new StreamShares(limits)
     const { metrics } = fastify
     metrics.onScrape(() => { metrics.producer.streams.set(this.#shares.open) })
     // A client that has said all may say so by closing its half of the connection: what it asked for still has to reach it.

@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { Principal } from './access.js'
 import { bodyBytes } from './raw-body.js'
+import { SluiceError } from './errors.js'
 import type { WebhookSignatures } from './webhook-signature.js'
 
 /** Whoever is to prove by a signature that it may produce. The route sees to that once the body is there. */
@@ -18,13 +19,26 @@ export function anyoneUnsigned (signatures: WebhookSignatures): Principal {
  * Returns if the topic of this request's path asks for no signature, or the request has a good one; to be called once the body is
  * there, and before anything else is said of the request. Refusals are counted and logged.
  *
- * @throws {SluiceError} SLUICE_SIGNATURE_INVALID
+ * @throws {SluiceError} SLUICE_SIGNATURE_INVALID; SLUICE_RATE_LIMITED where too many bad ones came from its network
  */
 export function checkSignature (request: FastifyRequest<{ Params: { topic: string } }>, signatures: WebhookSignatures): void {
-  try {
-    signatures.verify(request.params.topic, request.headers, bodyBytes(request as FastifyRequest))
-  } catch (error) {
-    request.server.access.refused(request as FastifyRequest, 'signature', (error as Error).message)
+  const { topic } = request.params
+  if (!signatures.requires(topic)) return
+  const refuse = (error: SluiceError): never => {
+    request.server.access.refused(request as FastifyRequest, 'signature', error.message)
     throw error
   }
+  let waitMs: number
+  try {
+    signatures.verify(topic, request.headers, bodyBytes(request as FastifyRequest))
+    waitMs = signatures.guesses.right(topic, request.ip)
+  } catch (error) {
+    waitMs = signatures.guesses.wrong(request.ip)
+    if (waitMs === 0) refuse(error as SluiceError)
+  }
+  if (waitMs > 0) refuse(tooManyBadSignatures(waitMs))
+}
+
+function tooManyBadSignatures (waitMs: number): SluiceError {
+  return new SluiceError('SLUICE_RATE_LIMITED', 'Too many bad signatures came from this network.', { retryAfterSeconds: Math.max(1, Math.ceil(waitMs / 1000)) })
 }

@@ -1,5 +1,6 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
+import { Guesses } from './auth/guesses.js'
 import { SluiceError } from './errors.js'
 
 export const signatureSchemes = ['github', 'stripe', 'standard-webhooks'] as const
@@ -31,6 +32,8 @@ export function signingKey (scheme: SignatureScheme, secret: string): Buffer | n
  * Every comparison takes the same time wherever the difference is. What is signed are the bytes of the body, as they arrived.
  */
 export class WebhookSignatures {
+  /** How many bad ones came from where. Topics are the names that it knows. */
+  readonly guesses = new Guesses()
   readonly #rules: ReadonlyMap<string, { readonly rule: SignatureRule, readonly keys: readonly Buffer[] }>
   readonly #now: () => number
 

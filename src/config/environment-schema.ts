@@ -49,6 +49,9 @@ const server = {
   BODY_LIMIT_BYTES: Type.Integer({
     description: 'Largest request body; above it the answer is 413', default: 1_048_576, minimum: 1, maximum: 104_857_600
   }),
+  MAX_CONNECTIONS: Type.Integer({
+    description: 'Clients that may be connected at once; a connection beyond that is closed. Probes need one, too', default: 10_000, minimum: 1, maximum: 1_000_000
+  }),
   REQUEST_TIMEOUT_MS: milliseconds('How long a request waits for its records to be acknowledged', 30_000, 1, 3_600_000),
   IDEMPOTENCY_LIFETIME_SECONDS: Type.Integer({
     description: 'How long the answer to a request with an `Idempotency-Key` is remembered, by this process', default: 600, minimum: 1, maximum: 604_800
@@ -60,7 +63,7 @@ const server = {
     description: 'Bytes of what is remembered, 1 KiB for each key among them', default: 67_108_864, minimum: 2048, maximum: 17_179_869_184
   }),
   STREAM_MAX_COUNT: Type.Integer({
-    description: 'Streams of records (`application/x-ndjson`) at once; one more is answered with 503', default: 100, minimum: 1, maximum: 10_000
+    description: 'Streams of records (`application/x-ndjson`, and Confluent v3 without a bounded length) at once; one more is answered with 503', default: 100, minimum: 1, maximum: 10_000
   }),
   STREAM_MAX_RECORDS: Type.Integer({
     description: 'Records of one stream that wait for Kafka; it is read no further until some are acknowledged. All streams together have at most half of `KAFKA_QUEUE_MAX_RECORDS`', default: 10_000, minimum: 1, maximum: 1_000_000

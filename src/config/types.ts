@@ -36,6 +36,7 @@ export interface HttpConfig {
   /** 0: any free port. */
   readonly port: number
   readonly bodyLimitBytes: number
+  readonly maxConnections: number
   readonly requestTimeoutMs: number
   /** Lower-case names accepted in Host and Origin besides loopback names and IP addresses; `*` accepts any. */
   readonly allowedHosts: readonly string[]

@@ -27,6 +27,8 @@ export interface AnswerStreamOptions {
   readonly spendAndWait: (bytes: number) => number
   /** Shared by all streams. */
   readonly budget: AnswerBudget
+  /** How many records it may have without an answer, where that is less than `maxUnanswered`. */
+  readonly share?: () => number
   /** Cuts the connection. */
   readonly abort: () => void
 }
@@ -54,6 +56,7 @@ export class AnswerStream {
   #stopped = false
   #gone = false
   #broken: SluiceError | null = null
+  #failedWith: string | null = null
   #changed: (() => void)[] = []
   readonly #idle: NodeJS.Timeout
 
@@ -75,6 +78,7 @@ export class AnswerStream {
     const reading = this.#read().then(() => null, (err: unknown) => err)
     const failed = reading.then(err => {
       this.#ended = true
+      if (err !== null) this.#failedWith ??= err instanceof SluiceError ? err.code : 'SLUICE_MALFORMED_HTTP'
       if (err !== null && this.#taken > 0 && !this.#gone) {
         const error = err instanceof SluiceError ? err : aborted(err)
         this.#slots.push({ text: this.#options.failure(error), bytes: 0 })
@@ -97,6 +101,12 @@ export class AnswerStream {
       this.#change()
     })
     return output
+  }
+
+  /** How it ended, once it has: `done`, or the code of what ended it early. */
+  get end (): string {
+    if (this.#failedWith !== null) return this.#failedWith
+    return this.#stopped ? 'SLUICE_CLOSING' : this.#ended ? 'done' : 'SLUICE_MALFORMED_HTTP'
   }
 
   /** The bytes that come are no HTTP any more: the last answer says so. */
@@ -135,8 +145,8 @@ export class AnswerStream {
   }
 
   async #room (): Promise<void> {
-    const { oneByOne, budget } = this.#options
-    const full = (): boolean => this.#slots.length >= maxUnanswered || this.#bytes >= maxUnansweredBytes ||
+    const { oneByOne, budget, share = () => maxUnanswered } = this.#options
+    const full = (): boolean => this.#slots.length >= Math.min(maxUnanswered, share()) || this.#bytes >= maxUnansweredBytes ||
       budget.bytes >= budget.maxBytes || oneByOne()
     while (!this.#gone && !this.#stopped && this.#slots.length > 0 && full()) await this.#next()
   }
@@ -192,6 +202,7 @@ export class AnswerStream {
   /** Nothing moved for too long: the caller neither sends nor reads, or does not read what is there. */
   #abort (): void {
     this.#gone = true
+    this.#failedWith ??= 'SLUICE_STREAM_STALLED'
     this.#options.abort()
     this.#change()
   }

@@ -272,6 +272,7 @@ export class KafkaProducer implements RecordProducer {
   #replace (session: Session): void {
     if (this.#session !== session) return
     this.#session = null
+    this.#observer?.replaced?.()
     this.#lastError = this.#denied
       ? 'this user may write to no topic, and is not given a producer id'
       : 'the client had a fatal error and is being replaced'

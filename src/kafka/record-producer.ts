@@ -47,6 +47,8 @@ export interface RecordProducer {
 export interface ProducerObserver {
   acknowledged (topic: string, seconds: number): void
   failed (code: ErrorCode): void
+  /** A client had a fatal error, and another one takes its place. */
+  replaced? (): void
 }
 
 /** The part of a pino logger that is used here. */

@@ -3,7 +3,7 @@ import { startGateway, type Gateway, type GatewayOptions } from '../support/gate
 import { noKafka, sharedKafka, uniqueName, waitFor, type Kafka } from '../support/kafka.js'
 import { Ledger } from '../support/ledger.js'
 
-t.setTimeout(100_000)
+t.setTimeout(240_000)
 t.jobs = 2
 
 interface Setting { gateway: Gateway, ledger: Ledger, topic: string, group: string }

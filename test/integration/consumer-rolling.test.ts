@@ -5,7 +5,7 @@ import { noOwnKafka, startKafka, uniqueName, waitFor, type Kafka } from '../supp
 import { CommitWatch, Ledger, countHandled, orderViolations } from '../support/ledger.js'
 import { load, restless } from '../support/load.js'
 
-t.setTimeout(100_000)
+t.setTimeout(240_000)
 t.jobs = 2
 
 const PROCESSES = 3

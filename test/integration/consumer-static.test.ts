@@ -4,7 +4,10 @@ import { GatewayEndedError, startGateway, type Gateway, type GatewayOptions } fr
 import { noKafka, noOwnKafka, sharedKafka, startKafka, uniqueName, waitFor, type Kafka } from '../support/kafka.js'
 import { CommitWatch, Ledger, countHandled } from '../support/ledger.js'
 
-t.setTimeout(100_000)
+t.setTimeout(240_000)
+
+/** Longer than a process takes to start on a slow machine: the first restart is to come before the session has ended. */
+const SESSION_MS = 15_000
 t.jobs = 2
 
 const variants = {
@@ -154,7 +157,7 @@ t.test('under KIP-848, after SIGKILL, whoever restarts it until the session has 
   const kafka = await startKafka({
     properties: {
       'group.consumer.min.session.timeout.ms': 5000,
-      'group.consumer.session.timeout.ms': 5000,
+      'group.consumer.session.timeout.ms': SESSION_MS,
       'group.consumer.min.heartbeat.interval.ms': 500,
       'group.consumer.heartbeat.interval.ms': 1000
     }
@@ -177,7 +180,7 @@ t.test('under KIP-848, after SIGKILL, whoever restarts it until the session has 
       if (gateway === undefined) continue
       last = gateway
       const done = await Promise.race([
-        gateway.exited.then(({ code }) => codes.push(code)), waitFor('it to work', () => members.ledger.handled.size === 20).then(() => 'works')
+        gateway.exited.then(({ code }) => codes.push(code)), waitFor('it to work', () => members.ledger.handled.size === 20, { timeoutMs: 60_000 }).then(() => 'works')
       ])
       if (done === 'works') break
     }

@@ -4,7 +4,7 @@ import { startGateway, type Gateway, type GatewayOptions } from '../support/gate
 import { noKafka, sharedKafka, uniqueName, waitFor, type Kafka } from '../support/kafka.js'
 import { Ledger, countHandled } from '../support/ledger.js'
 
-t.setTimeout(100_000)
+t.setTimeout(240_000)
 t.jobs = 2
 
 const protocols = {

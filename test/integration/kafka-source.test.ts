@@ -8,7 +8,7 @@ import type { KafkaRecord } from '../../src/record.js'
 import { memberSettings } from '../support/embedded-reader.js'
 import { noKafka, sharedKafka, uniqueName, waitFor, type Kafka } from '../support/kafka.js'
 
-t.setTimeout(100_000)
+t.setTimeout(240_000)
 
 const protocols = ['classic', 'consumer'] as const
 

@@ -247,3 +247,18 @@ test('a topic with a signature takes signed webhooks only, and nothing is said o
   t.equal((await post(app, undefined, { headers: { 'x-hub-signature-256': sign(Buffer.alloc(0)) } })).statusCode, 200, 'no body is signed as well')
   t.equal(kafka.sent.length, 2)
 })
+
+test('a network that sends too many bad signatures is told to wait; a sender that was seen from there is not', async t => {
+  const rule = { scheme: 'github', secrets: ['secret'], toleranceSeconds: 300, authenticates: true } as const
+  const { app, kafka } = await produceApp({ signatures: [{ ...rule, topic: 'a' }, { ...rule, topic: 'b' }] })
+  const good = { 'x-hub-signature-256': 'sha256=' + createHmac('sha256', 'secret').update('x').digest('hex') }
+  t.equal((await post(app, 'x', { headers: good })).statusCode, 200)
+  for (let i = 0; i < 20; i++) isProblem(t, await post(app, 'y', { headers: good }), 403, 'SLUICE_SIGNATURE_INVALID')
+  const limited = await post(app, 'y', { headers: good })
+  isProblem(t, limited, 429, 'SLUICE_RATE_LIMITED', /Too many bad signatures/)
+  t.ok(Number(limited.headers['retry-after']) > 0)
+  t.equal((await post(app, 'x', { headers: good })).statusCode, 200)
+  isProblem(t, await post(app, 'x', { url: '/topics/b/raw', headers: good }), 429, 'SLUICE_RATE_LIMITED')
+  t.equal((await post(app, 'x', { headers: good, remoteAddress: '192.0.2.7' })).statusCode, 200, 'another network')
+  t.equal(kafka.sent.length, 3)
+})

@@ -42,6 +42,12 @@ t.test('assertions are counted once, whatever the nesting and the chunks', async
   t.strictSame([...counts.ran], [['test/a.test.ts', 3]], 'a file that skipped everything ran nothing')
 })
 
+t.test('an assertion whose words end with a brace opens nothing', async t => {
+  const counts = count('# Subtest: test/a.test.ts\n    ok 1 - 200 {\n    1..1\nok 1 - test/a.test.ts # time=2ms\n\n# Subtest: test/b.test.ts\n    ok 1 - x\nok 2 - test/b.test.ts\n')
+  t.match(counts, { passed: 2, failed: 0 })
+  t.same([...counts.ran], [['test/a.test.ts', 1], ['test/b.test.ts', 1]])
+})
+
 t.test('the last line says at least one failure when tap itself failed', async t => {
   t.equal(closingLine(count('ok 1 - x\n'), 0), '1 passed, 0 failed')
   t.equal(closingLine(count('ok 1 - x\n'), 1), '1 passed, 1 failed')
