@@ -97,6 +97,10 @@ function toSluiceError (thrown: unknown, request: FastifyRequest): SluiceError {
   if (thrown instanceof SluiceError) return thrown
   if (!(thrown instanceof Error)) return internalError(thrown)
   const error = thrown as FastifyError
+  // Nobody is there any more to read the answer; that is no error of the gateway's.
+  if (error.code as string === 'ERR_STREAM_PREMATURE_CLOSE' && request.raw.destroyed && !request.raw.complete) {
+    return new SluiceError('SLUICE_INVALID_REQUEST', 'The connection ended before the body did.', { cause: error })
+  }
   switch (error.code) {
     case 'FST_ERR_CTP_BODY_TOO_LARGE': {
       const limit = request.routeOptions.bodyLimit

@@ -40,7 +40,8 @@ export const topicParams = Type.Object({
 export const requestTimeoutHeader = Type.Object({
   'request-timeout': Type.Optional(Type.String({
     pattern: requestTimeoutPattern,
-    description: 'How many seconds to wait for Kafka\'s acknowledgement, as a decimal number.', examples: ['2.5']
+    description: 'How many seconds to wait for Kafka\'s acknowledgement, as a decimal number.',
+    examples: ['2.5']
   }))
 })
 

@@ -1,7 +1,8 @@
 """What an OpenAPI document cannot say of Sluice's requests, for Schemathesis.
 
 A request that was generated as valid is changed here where parts of it exclude or need each other across parameters, headers
-and body. What was generated as invalid goes out as it is. Nothing here hides an answer.
+and body. What was generated as invalid goes out as it is, but for the attributes of an event. One kind of answer is changed
+before it is checked: see `after_call`.
 """
 
 import itertools
@@ -21,7 +22,9 @@ fresh = itertools.count(1)
 def before_call(context, case, kwargs):
     fresh_key(case)
     path = case.operation.path
-    if path.endswith("/raw") and valid(case, ParameterLocation.QUERY):
+    if positive(case):
+        there(case)
+    if path.endswith("/raw") and positive(case):
         one_key(case)
     elif path.endswith("/events"):
         whole_event(case)
@@ -29,6 +32,24 @@ def before_call(context, case, kwargs):
         one_position(case)
     elif path.endswith("/records:batch") and valid(case, ParameterLocation.BODY):
         own_ids(case)
+
+
+def positive(case):
+    return case.meta is not None and case.meta.generation.mode.name == "POSITIVE"
+
+
+def there(case):
+    """Which partitions and offsets there are, no schema can say: the topic of the test has three partitions, and the offset 0."""
+    query = case.query or {}
+    if "partition" in query:
+        query["partition"] = 2
+    if str(query.get("offset", "")).isdigit():
+        query["offset"] = "0"
+    body = case.body if isinstance(case.body, dict) else {}
+    records = body.get("records", [body])
+    for record in records if isinstance(records, list) else []:
+        if isinstance(record, dict) and isinstance(record.get("partition"), (int, float)):
+            record["partition"] = 2
 
 
 def valid(case, location):
@@ -45,7 +66,9 @@ def fresh_key(case):
 def one_key(case):
     """The key comes from one place; the header or the member of the body that it comes from has to be there."""
     query = case.query or {}
-    sources = [name for name in ("key", "keyHeader", "keyPointer") if name in query]
+    # What it points at would have to be in the body, and a body that is put there is none that was generated.
+    query.pop("keyPointer", None)
+    sources = [name for name in ("key", "keyHeader") if name in query]
     for name in sources[1:]:
         del query[name]
     if not sources:
@@ -56,9 +79,6 @@ def one_key(case):
     if sources[:1] == ["keyHeader"]:
         query["keyHeader"] = "x-contract-key"
         case.headers["x-contract-key"] = "a2V5"
-    if sources[:1] == ["keyPointer"]:
-        query["keyPointer"] = "/key"
-        case.body = b'{"key":"a2V5"}'
     if "headers" in query:
         # Which headers may become part of a record is the operator's to say.
         query["headers"] = "x-contract-one,x-contract-two"
@@ -93,8 +113,10 @@ def own_ids(case):
 
 
 def one_position(case):
-    """`offset` and `timestamp` exclude each other."""
+    """`offset` and `timestamp` exclude each other, and the partition has to be there."""
     query = case.query or {}
+    if positive(case):
+        case.path_parameters["partition"] = 2
     if "offset" in query:
         query.pop("timestamp", None)
 
@@ -105,7 +127,8 @@ def after_call(context, case, response):
     succeeded, the answer is held against what the document says of the status that the first code stands for."""
     if "/v3/" not in case.operation.path or response.status_code not in (200, 207):
         return
-    answers = [json.loads(line) for line in response.text.splitlines() if line]
+    # Not splitlines(): text may hold U+2028.
+    answers = [json.loads(line) for line in response.text.split("\n") if line]
     if response.status_code == 207:
         answers = answers[0]["successes"] or [{k: v for k, v in failure.items() if k != "id"} for failure in answers[0]["failures"]]
     codes = [answer.get("error_code", 200) for answer in answers]

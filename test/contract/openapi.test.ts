@@ -17,7 +17,7 @@ const LONGEST = 500
 function foundNothing (t: Test, { code, output }: { code: number | null, output: string }): void {
   t.equal(code, 0, 'Schemathesis finds nothing')
   if (code === 0) return
-  for (const line of output.slice(Math.max(0, output.indexOf('= FAILURES ='))).split('\n')) t.comment(line.slice(0, LONGEST))
+  for (const line of output.slice(Math.max(0, output.search(/= (?:ERRORS|FAILURES) =/))).split('\n')) t.comment(line.slice(0, LONGEST))
 }
 
 t.test('whatever is sent to a documented route is answered as the document says', { skip }, async t => {
@@ -34,7 +34,10 @@ t.test('whatever is sent to a documented route is answered as the document says'
   })
   await t.test('with a topic that exists', async t => {
     const run = await schemathesis(gateway.url, {
-      args: ['--seed', '2', '--max-examples', '60', '--include-path-regex', 'topic'], topic, timeoutMs: 180_000
+      // What is wrong with a request was tried above: here a wrong topic would be made a good one.
+      args: ['--seed', '2', '--max-examples', '60', '--include-path-regex', 'topic', '--phases', 'examples,coverage,fuzzing', '--mode', 'positive'],
+      topic,
+      timeoutMs: 180_000
     })
     foundNothing(t, run)
     t.ok(run.exchanges.some(({ method, status }) => method === 'POST' && status === 200), 'some of it was produced')
@@ -44,7 +47,7 @@ t.test('whatever is sent to a documented route is answered as the document says'
 
 t.test('with authentication on', { skip }, async t => {
   const kafka = await sharedKafka()
-  const key = 'sluice_contract'
+  const key = 'sluice_contract_0123456789abcdef0123456789'
   const digest = createHash('sha256').update(key).digest('hex')
   const gateway = await startGateway({ kafka, env: { ...env, AUTH_KEYS: `contract:${digest}:produce,read,operate:*`, AUTH_PUBLIC: 'docs' } })
   t.teardown(() => gateway.kill())
@@ -54,7 +57,10 @@ t.test('with authentication on', { skip }, async t => {
   await t.test('whoever does not say who it is gets 401, in the form that the route has', async t => {
     const run = await schemathesis(gateway.url, {
       // Whoever is not known hears 401 of TRACE as well, where that check wants 405; and the other one sends credentials.
-      args: ['--seed', '3', '--max-examples', '3', '--phases', 'coverage,fuzzing', '--exclude-checks', 'unsupported_method,ignored_auth'],
+      args: [
+        '--seed', '3', '--max-examples', '3', '--phases', 'coverage,fuzzing', '--exclude-checks', 'unsupported_method,ignored_auth',
+        '--generation-with-security-parameters', 'false'
+      ],
       timeoutMs: 120_000
     })
     foundNothing(t, run)
@@ -63,12 +69,14 @@ t.test('with authentication on', { skip }, async t => {
     const wrong = closed.filter(({ status, contentType, challenges }) => status === 401 &&
       (challenges === 0 || !/^application\/(problem\+json|json|vnd\.kafka\.v2\+json)/.test(contentType)))
     t.strictSame(wrong.slice(0, 5), [], 'each says how to say it')
-    // What is no route, no method of one, or no HTTP is said to anybody.
-    t.strictSame([...new Set(closed.map(({ status }) => status))].filter(status => ![401, 404, 405].includes(status)), [])
+    // What is no route, or no method of one, is told to nobody.
+    t.strictSame([...new Set(closed.filter(({ status }) => status !== 401).map(({ status, method, path }) => `${status} ${method} ${path}`))].slice(0, 9), [])
   })
   await t.test('whoever has a key is answered as the document says', async t => {
     const run = await schemathesis(gateway.url, {
-      args: ['--seed', '4', '--max-examples', '5', '--header', `Authorization: Bearer ${key}`], timeoutMs: 120_000
+      // That check sends wrong keys, of which one network may send twenty; then it is 429, which it does not expect.
+      args: ['--seed', '4', '--max-examples', '5', '--exclude-checks', 'ignored_auth', '--header', `Authorization: Bearer ${key}`],
+      timeoutMs: 120_000
     })
     foundNothing(t, run)
     t.ok(run.exchanges.some(({ status }) => status === 200), 'some of it was let in')

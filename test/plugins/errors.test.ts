@@ -5,6 +5,7 @@ import { test, type Test } from 'tap'
 import errors from '../../plugins/errors.js'
 import { SluiceError } from '../../src/errors.js'
 import { serverOptions } from '../../src/server-options.js'
+import { gatewayApp, until } from '../support/gateway-app.js'
 
 async function build (t: Test): Promise<FastifyInstance> {
   const app = Fastify(serverOptions({ bodyLimitBytes: 100 }))
@@ -175,4 +176,23 @@ test('a client that resets its connection gets nothing and harms nothing', async
   socket.write('GET / HT')
   socket.resetAndDestroy()
   t.equal((await app.inject('/')).statusCode, 200)
+})
+
+test('a client that vanishes in the middle of its body is no error of the gateway\'s', async t => {
+  const { app, logged } = await gatewayApp()
+  t.teardown(() => app.close())
+  const arrived = () => once(app.server, 'request')
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = app.server.address() as AddressInfo
+  const refusals = () => logged.filter(({ msg }) => msg === 'request refused' || msg === 'request failed')
+  const paths = ['/v3/clusters/c/topics/t/records', '/topics/t/records', '/topics/t/raw', '/topics/t/events']
+  for (const [n, path] of paths.entries()) {
+    const request = arrived()
+    const socket = connect({ host: '127.0.0.1', port })
+    socket.write(`POST ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"value":`)
+    await request
+    socket.destroy()
+    await until(() => refusals().length > n, `${path} to have noticed`)
+  }
+  t.strictSame(logged.filter(({ level }) => level >= 50), [])
 })

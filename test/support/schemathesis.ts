@@ -17,7 +17,14 @@ export const noSchemathesis: string | false = /^(1|true)$/i.test(process.env['CI
   : 'Schemathesis needs Python 3.10 or later with venv (Debian: apt-get install python3-venv)'
 
 /** A request and its answer, as they went over the wire. */
-export interface Exchange { readonly method: string, readonly path: string, readonly status: number, readonly contentType: string, readonly challenges: number }
+export interface Exchange {
+  readonly method: string
+  readonly path: string
+  readonly status: number
+  readonly contentType: string
+  /** How many `WWW-Authenticate` there were. */
+  readonly challenges: number
+}
 
 /**
  * What is too large, or too long, is refused all the same: Schemathesis counts these statuses as acceptances unless told. And what is
@@ -95,7 +102,9 @@ async function installed (): Promise<string> {
   return tool
 }
 
-function run (command: string, args: readonly string[], { cwd, timeoutMs, env = {} }: { cwd: string, timeoutMs: number, env?: Readonly<Record<string, string>> }):
+interface RunOptions { readonly cwd: string, readonly timeoutMs: number, readonly env?: Readonly<Record<string, string>> }
+
+function run (command: string, args: readonly string[], { cwd, timeoutMs, env = {} }: RunOptions):
 Promise<{ code: number | null, output: string }> {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, { cwd, env: { ...process.env, ...env }, timeout: timeoutMs, killSignal: 'SIGKILL' })
