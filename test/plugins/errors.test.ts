@@ -186,13 +186,16 @@ test('a client that vanishes in the middle of its body is no error of the gatewa
   const { port } = app.server.address() as AddressInfo
   const refusals = () => logged.filter(({ msg }) => msg === 'request refused' || msg === 'request failed')
   const paths = ['/v3/clusters/c/topics/t/records', '/topics/t/records', '/topics/t/raw', '/topics/t/events']
-  for (const [n, path] of paths.entries()) {
+  const ways = ['destroy', 'end', 'resetAndDestroy'] as const
+  for (const [n, [path, leave]] of paths.flatMap(path => ways.map(way => [path, way] as const)).entries()) {
     const request = arrived()
     const socket = connect({ host: '127.0.0.1', port })
     socket.write(`POST ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"value":`)
+    socket.on('error', () => {})
     await request
+    socket[leave]()
+    await until(() => refusals().length > n, `${path} to have noticed ${leave}()`, 3_000)
     socket.destroy()
-    await until(() => refusals().length > n, `${path} to have noticed`)
   }
   t.strictSame(logged.filter(({ level }) => level >= 50), [])
 })
