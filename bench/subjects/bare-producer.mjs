@@ -7,7 +7,7 @@ import { answer, input, stopwatch } from '../lib/subject.mjs'
 
 const { bootstrapServers, topic, total, key, value } = await input()
 const { config } = loadConfig({ KAFKA_BOOTSTRAP_SERVERS: bootstrapServers })
-const producer = new kafka.Producer(producerProperties(config.kafka.client, config.producer))
+const producer = new kafka.Producer({ ...producerProperties(config.kafka.client, config.producer), dr_cb: true })
 await new Promise((resolve, reject) => producer.connect({}, error => error ? reject(error) : resolve()))
 producer.setPollInBackground(true)
 const IN_FLIGHT = 10_000
