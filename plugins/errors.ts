@@ -97,9 +97,9 @@ function toSluiceError (thrown: unknown, request: FastifyRequest): SluiceError {
   if (thrown instanceof SluiceError) return thrown
   if (!(thrown instanceof Error)) return internalError(thrown)
   const error = thrown as FastifyError
-  // Nobody is there any more to read the answer; that is no error of the gateway's.
-  if (error.code as string === 'ERR_STREAM_PREMATURE_CLOSE' && request.raw.destroyed && !request.raw.complete) {
-    return new SluiceError('SLUICE_INVALID_REQUEST', 'The connection ended before the body did.', { cause: error })
+  // 1. The answer is a stream that has not begun. 2. Its caller goes away. 3. Fastify ends the stream, and calls that its error.
+  if (error.code as string === 'ERR_STREAM_PREMATURE_CLOSE' && request.raw.socket?.destroyed) {
+    return new SluiceError('SLUICE_INVALID_REQUEST', 'The caller has gone before its answer had begun.', { cause: error })
   }
   switch (error.code) {
     case 'FST_ERR_CTP_BODY_TOO_LARGE': {

@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import type { ServerResponse } from 'node:http'
 import { connect, type AddressInfo } from 'node:net'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { test, type Test } from 'tap'
@@ -197,5 +198,32 @@ test('a client that vanishes in the middle of its body is no error of the gatewa
     await until(() => refusals().length > n, `${path} to have noticed ${leave}()`, 3_000)
     socket.destroy()
   }
+  t.strictSame(logged.filter(({ level }) => level >= 50), [])
+})
+
+test('nor is one that vanishes before its answer, which comes as a stream, has begun', async t => {
+  const { app, kafka, logged } = await gatewayApp()
+  t.teardown(() => app.close())
+  let acknowledge!: () => void
+  const handedOver = new Promise<void>(resolve => {
+    const send = kafka.send.bind(kafka)
+    kafka.send = async record => {
+      resolve()
+      await new Promise<void>(resolve => { acknowledge = resolve })
+      return send(record)
+    }
+  })
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const socket = connect({ host: '127.0.0.1', port: (app.server.address() as AddressInfo).port })
+  const body = '{"value":{"type":"JSON","data":1}}'
+  const closed = new Promise<void>(resolve => {
+    app.server.once('request', (_request, response: ServerResponse) => { response.once('close', resolve) })
+  })
+  socket.write(`POST /v3/clusters/c/topics/t/records HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`)
+  await handedOver
+  socket.resetAndDestroy()
+  await closed
+  acknowledge()
+  await until(() => logged.some(({ msg }) => msg === 'request refused' || msg === 'request failed'), 'its end to be noticed', 3_000)
   t.strictSame(logged.filter(({ level }) => level >= 50), [])
 })
