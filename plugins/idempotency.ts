@@ -9,6 +9,7 @@ import { isNdjson } from '../src/ndjson-body.js'
 import { idempotencyKey, idempotencyKeyPattern } from '../src/idempotency-key.js'
 import { IdempotencyTable, type Answer, type Entry, type IdempotencyLimits } from '../src/idempotency-table.js'
 import type { Outcome } from '../src/kafka/record-producer.js'
+import { jsonType, problemJsonType } from '../src/media-types.js'
 import type { Receipt } from '../src/record.js'
 import { describe } from '../src/route-schema.js'
 import { unsettledOf } from '../src/unsettled.js'
@@ -26,8 +27,6 @@ declare module 'fastify' {
   }
 }
 
-const jsonType = 'application/json; charset=utf-8'
-const problemType = 'application/problem+json; charset=utf-8'
 const receiptAnswer: Written = receipt => ({ type: jsonType, body: JSON.stringify(receipt) })
 
 /** What is known of a request that has a key. */
@@ -177,7 +176,7 @@ function answerOf (reply: FastifyReply, payload: unknown): Answer {
 
 function oneAnswer (outcome: Outcome, written: Written): Answer {
   if (outcome instanceof SluiceError) {
-    return { status: outcome.statusCode, headers: { 'content-type': problemType }, body: JSON.stringify(toProblem(outcome)) }
+    return { status: outcome.statusCode, headers: { 'content-type': problemJsonType }, body: JSON.stringify(toProblem(outcome)) }
   }
   const { type, body } = written(outcome)
   return { status: 200, headers: { 'content-type': type }, body }

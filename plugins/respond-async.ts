@@ -3,6 +3,7 @@ import fp from 'fastify-plugin'
 import { Type } from 'typebox'
 import { BoundedLog } from '../src/bounded-log.js'
 import { SluiceError, toProblem, type Problem } from '../src/errors.js'
+import { jsonType } from '../src/media-types.js'
 import { enqueueMany } from '../src/produce.js'
 import type { OutgoingRecord } from '../src/record.js'
 import { describe } from '../src/route-schema.js'
@@ -85,7 +86,7 @@ export default fp(async fastify => {
     refused.sort(([one], [other]) => one - other)
     const [first] = refused
     if (first !== undefined && refused.length === records.length) throw first[1]
-    reply.code(202).type('application/json; charset=utf-8').header('preference-applied', 'respond-async')
+    reply.code(202).type(jsonType).header('preference-applied', 'respond-async')
     return {
       accepted: records.length - refused.length,
       ...(refused.length > 0 && { refused: refused.map(([index, error]) => ({ index, ...toProblem(error) })) })

@@ -4,17 +4,18 @@ import { accessErrors } from '../src/access.js'
 import { batchAnswer } from '../src/batch-result.js'
 import { attributePattern, maxAttributeLength, maxEventAttributes } from '../src/cloud-event-attributes.js'
 import { decodeEvents } from '../src/cloud-events.js'
-import { problemResponses, SluiceError, toProblem } from '../src/errors.js'
+import { problemResponses, SluiceError } from '../src/errors.js'
+import { jsonType } from '../src/media-types.js'
 import { prefersAsync } from '../src/prefer.js'
-import { checkTopicName, produceErrors, produceMany, produceOne } from '../src/produce.js'
+import { produceErrors, produceMany, produceOne } from '../src/produce.js'
 import { queryParameters } from '../src/query-parameters.js'
 import { bodyBytes, takeBytes } from '../src/raw-body.js'
 import { base64Pattern, maxBatchRecords } from '../src/record-json.js'
 import { requestTimeoutMs } from '../src/request-timeout.js'
-import { checkSignature } from '../src/signed-request.js'
+import { signedOnly } from '../src/signed-request.js'
 import { tracer } from '../src/trace-context.js'
 import type { WebhookSignatures } from '../src/webhook-signature.js'
-import { batchResult, receiptSchema, requestTimeoutHeader, topicParams } from './records.js'
+import { requestTimeoutHeader, topicParams, writtenResponses } from './records.js'
 
 export interface CloudEventsRouteOptions {
   /** How long a caller waits that does not say so itself. */
@@ -54,7 +55,6 @@ const event = Type.Object({
   maxProperties: maxEventAttributes
 })
 
-const receipt = { topic: 'orders', partition: 2, offset: 4711, timestamp: 1767225600000 }
 const example = { specversion: '1.0', id: 'e-1', source: '/shop', type: 'shop.order.placed', partitionkey: 'customer-7', data: { total: 12.5 } }
 
 const schema = {
@@ -89,26 +89,7 @@ const schema = {
   // Typed loosely: which of them it is follows from the outcomes.
   response: {
     ...problemResponses(...accessErrors, ...produceErrors, 'SLUICE_MALFORMED_JSON', 'SLUICE_SIGNATURE_INVALID'),
-    200: {
-      description: 'Written: a receipt, or for a batch the receipts.',
-      content: {
-        'application/json': {
-          schema: Type.Union([receiptSchema, batchResult]),
-          examples: { receipt: { value: receipt }, batch: { value: { records: [receipt] } } }
-        }
-      }
-    },
-    207: {
-      description: 'A batch whose events did not all end alike.',
-      content: {
-        'application/json': {
-          schema: batchResult,
-          examples: {
-            mixed: { value: { records: [receipt, toProblem(new SluiceError('SLUICE_RECORD_TOO_LARGE', 'A record may have 1000000 bytes.'))] } }
-          }
-        }
-      }
-    }
+    ...writtenResponses('events', new SluiceError('SLUICE_RECORD_TOO_LARGE', 'A record may have 1000000 bytes.'))
   } as Record<number, object>
 }
 
@@ -121,11 +102,7 @@ const cloudEventsRoute: FastifyPluginAsyncTypebox<CloudEventsRouteOptions> = asy
     // The schemas document what `checkTopicName` and `decodeEvents` check: they say better what is wrong.
     validatorCompiler: () => () => true,
     serializerCompiler: () => JSON.stringify,
-    // Before anything else is said of the request: without a signature it need not be known who asks.
-    preHandler: async request => {
-      checkTopicName(request.params.topic)
-      checkSignature(request, options.signatures)
-    }
+    preHandler: signedOnly(options.signatures)
   }, async (request, reply) => {
     const { topic } = request.params
     queryParameters(request, [])
@@ -133,7 +110,7 @@ const cloudEventsRoute: FastifyPluginAsyncTypebox<CloudEventsRouteOptions> = asy
     const events = decodeEvents(topic, request, bodyBytes(request))
     const trace = tracer(request.headers)
     if (prefersAsync(request)) return await fastify.acceptRecords(reply, topic, events.records.map(trace), timeoutMs)
-    reply.type('application/json; charset=utf-8')
+    reply.type(jsonType)
     if (!events.isBatch) return await produceOne(fastify, trace(events.records[0]), timeoutMs)
     return batchAnswer(request, reply, await produceMany(fastify, topic, events.records.map(trace), timeoutMs))
   })

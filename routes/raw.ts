@@ -3,12 +3,13 @@ import { Type } from 'typebox'
 import { accessErrors } from '../src/access.js'
 import { problemResponses } from '../src/errors.js'
 import type { HeaderAllowlist } from '../src/header-allowlist.js'
+import { jsonType } from '../src/media-types.js'
 import { prefersAsync } from '../src/prefer.js'
-import { checkTopicName, produceErrors, produceOne } from '../src/produce.js'
+import { produceErrors, produceOne } from '../src/produce.js'
 import { bodyBytes, takeBytes } from '../src/raw-body.js'
 import { rawQuerySchema, rawRecord, readRawQuery } from '../src/raw-record.js'
 import { requestTimeoutMs } from '../src/request-timeout.js'
-import { checkSignature } from '../src/signed-request.js'
+import { signedOnly } from '../src/signed-request.js'
 import { tracer } from '../src/trace-context.js'
 import type { WebhookSignatures } from '../src/webhook-signature.js'
 import { receiptSchema, requestTimeoutHeader, topicParams } from './records.js'
@@ -58,17 +59,13 @@ const rawRoute: FastifyPluginAsyncTypebox<RawRouteOptions> = async (fastify, opt
     // The schemas document what `checkTopicName` and `readRawQuery` check: they say better what is wrong.
     validatorCompiler: () => () => true,
     serializerCompiler: () => JSON.stringify,
-    // Before anything else is said of the request: without a signature it need not be known who asks.
-    preHandler: async request => {
-      checkTopicName(request.params.topic)
-      checkSignature(request, signatures)
-    }
+    preHandler: signedOnly(signatures)
   }, async (request, reply) => {
     const { topic } = request.params
     const timeoutMs = requestTimeoutMs(request.headers['request-timeout'], options.requestTimeoutMs)
     const record = tracer(request.headers)(rawRecord(topic, request, readRawQuery(request, allowlist), bodyBytes(request)))
     if (prefersAsync(request)) return await fastify.acceptRecords(reply, topic, [record], timeoutMs)
-    reply.type('application/json; charset=utf-8')
+    reply.type(jsonType)
     return await produceOne(fastify, record, timeoutMs)
   })
 }

@@ -5,6 +5,7 @@ import { accessErrors } from '../src/access.js'
 import { batchAnswer } from '../src/batch-result.js'
 import { problemResponses, SluiceError, toProblem, type Problem } from '../src/errors.js'
 import { jsonBody, takeJson } from '../src/json-body.js'
+import { jsonType } from '../src/media-types.js'
 import { NdjsonAnswers, type StreamSettings } from '../src/ndjson-answer.js'
 import { isNdjson, ndjsonType, takeNdjson } from '../src/ndjson-body.js'
 import { prefersAsync } from '../src/prefer.js'
@@ -29,7 +30,7 @@ export const receiptSchema = Type.Object({
   timestamp: Type.Integer({ description: 'Milliseconds since 1970.' })
 }, { title: 'Receipt' })
 
-export const batchResult = Type.Object({
+const batchResult = Type.Object({
   records: Type.Array(Type.Union([receiptSchema, Type.Unsafe<Problem>({ $ref: 'Problem#' })]))
 }, { title: 'BatchResult', description: 'A receipt or a problem for each record, in the order of the request.' })
 
@@ -46,6 +47,31 @@ export const requestTimeoutHeader = Type.Object({
 })
 
 const receipt = { topic: 'orders', partition: 2, offset: 4711, timestamp: 1767225600000 }
+
+/**
+ * The good answers of a route that takes one of something, or many.
+ *
+ * @param problem what may be wrong with one of many, for the example
+ * @param more further forms of the 200
+ */
+export const writtenResponses = (what: 'records' | 'events', problem: SluiceError, more: Readonly<Record<string, object>> = {}) => ({
+  200: {
+    description: 'Written: a receipt, or for a batch the receipts.',
+    content: {
+      'application/json': {
+        schema: Type.Union([receiptSchema, batchResult]),
+        examples: { receipt: { value: receipt }, batch: { value: { records: [receipt] } } }
+      },
+      ...more
+    }
+  },
+  207: {
+    description: `A batch whose ${what} did not all end alike.`,
+    content: {
+      'application/json': { schema: batchResult, examples: { mixed: { value: { records: [receipt, toProblem(problem)] } } } }
+    }
+  }
+})
 
 const streamResult = Type.Union([
   Type.Object({ line: Type.Integer({ description: 'The line of the request, from 1.' }), ...receiptSchema.properties }, { title: 'LineReceipt' }),
@@ -93,34 +119,14 @@ const schema = {
   // Typed loosely: which of them it is follows from the outcomes.
   response: {
     ...problemResponses(...accessErrors, ...produceErrors, 'SLUICE_MALFORMED_JSON', 'SLUICE_TOO_MANY_STREAMS'),
-    200: {
-      description: 'Written: a receipt, or for a batch the receipts.',
-      content: {
-        'application/json': {
-          schema: Type.Union([receiptSchema, batchResult]),
-          examples: { receipt: { value: receipt }, batch: { value: { records: [receipt] } } }
-        },
-        [ndjsonType]: {
-          schema: streamResult,
-          examples: { receipt: { value: { line: 1, ...receipt } }, end: { value: { done: true, succeeded: 1, failed: 0 } } }
-        }
+    ...writtenResponses('records', new SluiceError('SLUICE_UNKNOWN_PARTITION', 'The topic orders has no partition 9.'), {
+      [ndjsonType]: {
+        schema: streamResult,
+        examples: { receipt: { value: { line: 1, ...receipt } }, end: { value: { done: true, succeeded: 1, failed: 0 } } }
       }
-    },
-    207: {
-      description: 'A batch whose records did not all end alike.',
-      content: {
-        'application/json': {
-          schema: batchResult,
-          examples: {
-            mixed: { value: { records: [receipt, toProblem(new SluiceError('SLUICE_UNKNOWN_PARTITION', 'The topic orders has no partition 9.'))] } }
-          }
-        }
-      }
-    }
+    })
   } as Record<number, object>
 }
-
-const jsonType = 'application/json; charset=utf-8'
 
 const recordsRoute: FastifyPluginAsyncTypebox<RecordsRouteOptions> = async (fastify, options) => {
   takeJson(fastify)

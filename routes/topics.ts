@@ -5,6 +5,7 @@ import { accessErrors, demand } from '../src/access.js'
 import { acceptsV2, v2Type } from '../src/confluent/media-types.js'
 import { v2Topic, v2TopicSchema } from '../src/confluent/metadata.js'
 import { problemResponses, SluiceError, type ErrorCode } from '../src/errors.js'
+import { jsonType } from '../src/media-types.js'
 import { queryParameters } from '../src/query-parameters.js'
 import { defaultReadRecords, defaultReadWaitMs, maxReadRecords, maxReadWaitMs, partitionNumber, readParameterNames, readParameters } from '../src/read-parameters.js'
 import { storedRecordJson, storedRecordSchema } from '../src/stored-record-json.js'
@@ -89,8 +90,6 @@ const readQuery = Type.Object({
 
 const json = (description: string, schema: object, value: object) =>
   ({ description, content: { 'application/json': { schema, examples: { example: { value } } } } })
-
-const jsonType = 'application/json; charset=utf-8'
 
 const topicsRoute: FastifyPluginAsyncTypebox<TopicsRouteOptions> = async (fastify, { readMaxBytes }) => {
   // The schemas document what the handlers check, who say better what is wrong. Flat objects need no schema to be written.

@@ -4,6 +4,7 @@ import { accessErrors, demand } from '../src/access.js'
 import { problemResponses, SluiceError } from '../src/errors.js'
 import { jsonBody, takeJson } from '../src/json-body.js'
 import { receiptsOf } from '../src/kafka/transaction-receipts.js'
+import { jsonType } from '../src/media-types.js'
 import { produceErrors } from '../src/produce.js'
 import { queryParameters } from '../src/query-parameters.js'
 import type { Receipt } from '../src/record.js'
@@ -65,8 +66,6 @@ const schema = {
     }
   } as Record<number, object>
 }
-
-const jsonType = 'application/json; charset=utf-8'
 
 const transactionsRoute: FastifyPluginAsyncTypebox<TransactionsRouteOptions> = async (fastify, options) => {
   takeJson(fastify)

@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { SluiceError, toProblem, type Problem } from './errors.js'
 import type { Outcome } from './kafka/record-producer.js'
+import { jsonType } from './media-types.js'
 import type { Receipt } from './record.js'
 import { noteUnsettled } from './unsettled.js'
 
@@ -11,7 +12,7 @@ export function batchAnswer (
   noteUnsettled(request, outcomes)
   const retryAfter = longestRetry(outcomes)
   if (retryAfter > 0) reply.header('retry-after', String(retryAfter))
-  reply.code(batchStatus(outcomes)).type('application/json; charset=utf-8')
+  reply.code(batchStatus(outcomes)).type(jsonType)
   return { records: outcomes.map(toResult) }
 }
 

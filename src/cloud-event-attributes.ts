@@ -1,4 +1,5 @@
 import { SluiceError } from './errors.js'
+import { isWellFormed } from './strict-text.js'
 
 /** How many attributes an event may have. */
 export const maxEventAttributes = 100
@@ -45,7 +46,7 @@ function checkValue (name: string, value: unknown, fault: AttributeFault): void 
   if (typeof value === 'string') {
     if (value === '' && core.has(name)) throw fault(name, 'must not be empty')
     if (value.length > maxAttributeLength) throw fault(name, `may have ${maxAttributeLength} characters`)
-    if (notText.test(value) || !(value as string & { isWellFormed (): boolean }).isWellFormed()) {
+    if (notText.test(value) || !isWellFormed(value)) {
       throw fault(name, 'holds a control character, or another one that CloudEvents do not allow in text')
     }
   } else if (core.has(name)) {

@@ -6,6 +6,7 @@ import { headersNamed } from './header-allowlist.js'
 import { JsonSpans, parseJsonText } from './json-text.js'
 import { maxBatchRecords, type DecodedRecords } from './record-json.js'
 import type { OutgoingRecord } from './record.js'
+import { fromBase64 } from './strict-text.js'
 
 /** The header `content-type` of a record that holds an event in structured mode. */
 export const structuredType = 'application/cloudevents+json; charset=UTF-8'
@@ -100,7 +101,7 @@ function recordOf (topic: string, event: unknown, text: Buffer | string, at: str
   const { data, data_base64: base64 } = event as Record<string, unknown>
   if (base64 != null) {
     if (data !== undefined) throw fault(at, 'has both data and data_base64', 'data_base64')
-    if (typeof base64 !== 'string' || Buffer.from(base64, 'base64').toString('base64') !== base64) {
+    if (typeof base64 !== 'string' || fromBase64(base64) === null) {
       throw fault(at, 'has data_base64 that is not base64 (RFC 4648, section 4), with padding and without spaces', 'data_base64')
     }
   }

@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream'
-import { SluiceError, toProblem } from './errors.js'
+import { internalError, SluiceError, toProblem } from './errors.js'
 import type { Outcome } from './kafka/record-producer.js'
 import { LineSplitter, oversized } from './ndjson-lines.js'
 import { NdjsonResults } from './ndjson-results.js'
@@ -88,7 +88,7 @@ export class NdjsonStream {
       await this.#until(() => this.#inFlight === 0)
       this.results.write(`{"done":true,"succeeded":${this.#succeeded},"failed":${this.#failed}}\n`)
     } catch (err) {
-      this.#failure ??= err instanceof SluiceError ? err : new SluiceError('SLUICE_INTERNAL', 'An unexpected error; the log has the details.', { cause: err })
+      this.#failure ??= err instanceof SluiceError ? err : internalError(err)
       while (this.#inFlight > 0 && !this.results.destroyed && !this.#isStalled()) await this.#sleep()
       if (this.#inFlight > 0) this.results.write(line(this.#unfinished(this.#failure)))
       else this.results.write(line(this.#failure))

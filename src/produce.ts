@@ -53,8 +53,7 @@ export async function produceOne ({ producer, topics }: ProduceContext, record: 
 export async function produceMany (
   { producer, topics }: ProduceContext, topic: string, records: readonly OutgoingRecord[], timeoutMs: number
 ): Promise<Outcome[]> {
-  const known = topics.peek(topic)
-  if (known !== undefined && records.every(({ partition }) => partition == null || partition < known)) {
+  if (areKnown(topics, topic, records)) {
     return await producer.sendBatch(records, timeoutMs)
   }
   const deadline = performance.now() + timeoutMs
@@ -76,8 +75,7 @@ export async function enqueueMany (
   { producer, topics }: ProduceContext, topic: string, records: readonly OutgoingRecord[], timeoutMs: number,
   settled: (index: number, outcome: Outcome) => void
 ): Promise<void> {
-  const known = topics.peek(topic)
-  if (known !== undefined && records.every(({ partition }) => partition == null || partition < known)) {
+  if (areKnown(topics, topic, records)) {
     producer.enqueue(records, settled)
     return
   }
@@ -95,6 +93,12 @@ export async function enqueueMany (
  */
 export async function findTopic ({ topics }: ProduceContext, topic: string, timeoutMs: number): Promise<void> {
   if (topics.peek(topic) === undefined) await withdrawnAt(performance.now() + timeoutMs, topics.partitions(topic))
+}
+
+/** Whether topic and partitions are in the list at hand: then there is nothing to wait for but the acknowledgement. */
+function areKnown (topics: TopicDirectory, topic: string, records: readonly OutgoingRecord[]): boolean {
+  const known = topics.peek(topic)
+  return known !== undefined && records.every(({ partition }) => partition == null || partition < known)
 }
 
 /** For each record, what is wrong with its partition. Throws where the topic itself is not there. */

@@ -6,6 +6,7 @@ import { parsePointer, textAt } from './json-pointer.js'
 import { parseJsonText } from './json-text.js'
 import { queryParameters } from './query-parameters.js'
 import type { OutgoingRecord } from './record.js'
+import { fromBase64, isWellFormed, wholeNumber } from './strict-text.js'
 
 // What this says is checked by `rawRecord`; a test holds the two together.
 export const rawQuerySchema = Type.Object({
@@ -100,7 +101,7 @@ function keyOf (request: FastifyRequest, { query, pointer }: RawRequest, body: B
   const shown = JSON.stringify(keyPointer.slice(0, 256))
   if (text === undefined) throw fault(`There is nothing at ${shown} in the body, from where the key is to come`)
   if (text === null) throw fault(`What is at ${shown} in the body is not a string, a number or a boolean, and cannot be the key`)
-  if (!(text as string & { isWellFormed (): boolean }).isWellFormed()) {
+  if (!isWellFormed(text)) {
     throw fault(`What is at ${shown} in the body holds half of a surrogate pair, which UTF-8 cannot write`)
   }
   return encoded(Buffer.from(text), keyEncoding, `What is at ${shown} in the body`)
@@ -108,17 +109,15 @@ function keyOf (request: FastifyRequest, { query, pointer }: RawRequest, body: B
 
 function encoded (bytes: Buffer, encoding: string | undefined, what: string): Buffer {
   if (encoding !== 'base64') return bytes
-  const text = bytes.toString('latin1')
-  const decoded = Buffer.from(text, 'base64')
-  // Node's decoder passes over what it does not know. Written back, the text must be the same.
-  if (decoded.toString('base64') !== text) throw fault(`${what} must be base64 (RFC 4648, section 4), with padding and without spaces; in a query + is %2B`)
+  const decoded = fromBase64(bytes.toString('latin1'))
+  if (decoded === null) throw fault(`${what} must be base64 (RFC 4648, section 4), with padding and without spaces; in a query + is %2B`)
   return decoded
 }
 
 function integer (text: string | undefined, min: number, max: number, name: string): number | null {
   if (text === undefined) return null
-  const value = /^(0|[1-9]\d{0,15})$/.test(text) ? Number(text) : NaN
-  if (!(value >= min && value <= max)) throw fault(`${name} must be an integer from ${min} to ${max}`)
+  const value = wholeNumber(text, min, max)
+  if (Number.isNaN(value)) throw fault(`${name} must be an integer from ${min} to ${max}`)
   return value
 }
 

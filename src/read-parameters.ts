@@ -1,6 +1,7 @@
 import type { Position } from './engine/types.js'
 import { SluiceError } from './errors.js'
 import type { Isolation } from './kafka/record-reader.js'
+import { wholeNumber } from './strict-text.js'
 
 /** How many records a page may have, and has where nobody says. */
 export const maxReadRecords = 1_000
@@ -33,10 +34,9 @@ export function readParameters (query: { readonly [name in typeof readParameterN
 
 /** The number of a partition in a path. @throws {SluiceError} SLUICE_INVALID_REQUEST */
 export function partitionNumber (text: string): number {
-  if (!/^(0|[1-9]\d{0,9})$/.test(text) || Number(text) > 0x7fffffff) {
-    throw new SluiceError('SLUICE_INVALID_REQUEST', 'The partition in the path must be an integer from 0 to 2147483647.')
-  }
-  return Number(text)
+  const number = wholeNumber(text, 0, 0x7fffffff)
+  if (Number.isNaN(number)) throw new SluiceError('SLUICE_INVALID_REQUEST', 'The partition in the path must be an integer from 0 to 2147483647.')
+  return number
 }
 
 function position (offset = 'beginning'): Position {
@@ -49,8 +49,8 @@ function position (offset = 'beginning'): Position {
 }
 
 function integer (name: string, text: string, min: number, max: number): number {
-  const number = /^(0|[1-9]\d{0,15})$/.test(text) ? Number(text) : NaN
-  if (!(number >= min && number <= max)) throw wrong(name, `must be an integer from ${min} to ${max}`)
+  const number = wholeNumber(text, min, max)
+  if (Number.isNaN(number)) throw wrong(name, `must be an integer from ${min} to ${max}`)
   return number
 }
 

@@ -2,6 +2,7 @@ import { Type } from 'typebox'
 import { SluiceError } from './errors.js'
 import { JsonSpans, parseJsonText, type JsonText } from './json-text.js'
 import type { OutgoingRecord } from './record.js'
+import { fromBase64, isWellFormed } from './strict-text.js'
 
 /** How many records one request may bring. */
 export const maxBatchRecords = 10_000
@@ -202,17 +203,13 @@ function encode (
 }
 
 export function utf8 (value: string, at: string): string {
-  // In Node since 20; TypeScript has it in a later library than this project's.
-  if (!(value as string & { isWellFormed (): boolean }).isWellFormed()) {
-    throw fault(at, 'holds half of a surrogate pair, which UTF-8 cannot write')
-  }
+  if (!isWellFormed(value)) throw fault(at, 'holds half of a surrogate pair, which UTF-8 cannot write')
   return value
 }
 
 export function base64 (value: string, at: string): Buffer {
-  const bytes = Buffer.from(value, 'base64')
-  // Node's decoder passes over what it does not know. Written back, the text must be the same.
-  if (bytes.toString('base64') !== value) throw fault(at, 'must be base64 (RFC 4648, section 4), with padding and without spaces')
+  const bytes = fromBase64(value)
+  if (bytes === null) throw fault(at, 'must be base64 (RFC 4648, section 4), with padding and without spaces')
   return bytes
 }
 

@@ -4,8 +4,9 @@ import type { Socket } from 'node:net'
 import { LogController, type FastifyError, type FastifyHttpOptions, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { HttpConfig } from './config.js'
 import { dialectOf, sendConfluentError } from './confluent/errors.js'
-import { SluiceError, toProblem } from './errors.js'
+import { internalError, SluiceError, toProblem } from './errors.js'
 import { isOfLong } from './long-requests.js'
+import { problemJsonType } from './media-types.js'
 import { childLoggerFactory } from './request-log.js'
 
 /** How long a client may take over its request headers. */
@@ -65,7 +66,7 @@ export function sendProblem (reply: FastifyReply, request: FastifyRequest, error
   }
   const { allow } = error.details
   reply.code(error.statusCode)
-    .header('content-type', 'application/problem+json; charset=utf-8')
+    .header('content-type', problemJsonType)
     .header('cache-control', 'no-store')
     .header('x-request-id', request.id)
   if (allow !== undefined) reply.header('allow', allow.join(', '))
@@ -83,7 +84,7 @@ export function fromRouter (error: FastifyError): SluiceError {
   if (error.code === 'FST_ERR_BAD_URL') {
     return new SluiceError('SLUICE_BAD_URL', 'The path holds a percent sign that is not followed by the two digits of a UTF-8 byte.')
   }
-  return new SluiceError('SLUICE_INTERNAL', 'An unexpected error; the log has the details.', { cause: error })
+  return internalError(error)
 }
 
 /** Answers what is not HTTP, or came too slowly, and closes the connection: there is no request to reply to. */
@@ -94,7 +95,7 @@ function answerMalformedHttp (this: FastifyInstance, error: NodeJS.ErrnoExceptio
     const problem = toProblem(malformedHttp(error.code))
     const body = JSON.stringify(problem)
     socket.write(
-      `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\nContent-Type: application/problem+json; charset=utf-8\r\n` +
+      `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\nContent-Type: ${problemJsonType}\r\n` +
       `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`)
   }
   socket.destroySoon()

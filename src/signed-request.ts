@@ -2,6 +2,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Principal } from './access.js'
 import { bodyBytes } from './raw-body.js'
 import { SluiceError } from './errors.js'
+import { checkTopicName } from './produce.js'
 import type { WebhookSignatures } from './webhook-signature.js'
 
 /** Whoever is to prove by a signature that it may produce. The route sees to that once the body is there. */
@@ -15,13 +16,25 @@ export function anyoneUnsigned (signatures: WebhookSignatures): Principal {
   return { name: 'anyone', may: (right, topic) => right !== 'produce' || topic === undefined || !signatures.requires(topic) }
 }
 
+interface TopicRequest { Params: { topic: string } }
+
 /**
- * Returns if the topic of this request's path asks for no signature, or the request has a good one; to be called once the body is
- * there, and before anything else is said of the request. Refusals are counted and logged.
+ * The `preHandler` of a route with the topic in its path that takes signed webhooks: before anything else is said of the request,
+ * since without a signature it need not be known who asks.
+ */
+export function signedOnly (signatures: WebhookSignatures): (request: FastifyRequest<TopicRequest>) => Promise<void> {
+  return async request => {
+    checkTopicName(request.params.topic)
+    checkSignature(request, signatures)
+  }
+}
+
+/**
+ * Returns if the topic of this request's path asks for no signature, or the request has a good one. Refusals are counted and logged.
  *
  * @throws {SluiceError} SLUICE_SIGNATURE_INVALID; SLUICE_RATE_LIMITED where too many bad ones came from its network
  */
-export function checkSignature (request: FastifyRequest<{ Params: { topic: string } }>, signatures: WebhookSignatures): void {
+function checkSignature (request: FastifyRequest<TopicRequest>, signatures: WebhookSignatures): void {
   const { topic } = request.params
   if (!signatures.requires(topic)) return
   const refuse = (error: SluiceError): never => {
