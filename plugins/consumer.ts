@@ -66,7 +66,8 @@ export default fp<ConsumerPluginOptions>(async (app, options) => {
   }
   const log = app.log.child({ group: config.groupId })
   // A module that cannot be used stops the start, before anything is fetched.
-  const handle = options.handler ?? await createHandler(config.handler, { log, producer: app.producer })
+  const created = options.handler === undefined ? await createHandler(config, { log, producer: app.producer }) : null
+  const handle = options.handler ?? created!.handle
   const deadLetterTopicOf = (topic: string) => deadLetterTopic(config.deadLetterTopic, topic)
   const observer = createObserver(log, app.metrics.consumer)
   const { groupId, retryTopic } = config
@@ -165,7 +166,10 @@ export default fp<ConsumerPluginOptions>(async (app, options) => {
   // It begins beside the HTTP server's own close, which waits for the requests that are under way: they must not use up
   // the time to drain. It is awaited before what was registered earlier closes, the producer above all.
   app.addHook('preClose', async () => { stop() })
-  app.addHook('onClose', stop)
+  app.addHook('onClose', async () => {
+    await stop()
+    await created?.close()
+  })
   warnOfRisks(log, config)
 }, { name: 'consumer', dependencies: ['metrics', 'producer'], fastify: '5.x' })
 

@@ -1,4 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify'
+import type { ConsumerConfig } from '../config/types.js'
 import type { Attempt, Handler } from '../engine/types.js'
 import type { KafkaRecord } from '../record.js'
 import type { HandlerContext, RecordHandler } from './handler.js'
@@ -27,15 +28,28 @@ class Context implements HandlerContext {
   }
 }
 
+/** A handler that was made, and how to be rid of what it holds (connections, threads). */
+export interface CreatedHandler {
+  readonly handle: Handler
+  /** Called once nothing is in flight any more. */
+  close (): Promise<void>
+}
+
+/** What of the configuration decides which handler it is. */
+export type HandlerConfig = Pick<ConsumerConfig, 'handler'>
+
 /**
  * Makes the handler that the configuration names: `log`, or a module's path.
  *
- * @throws {Error} where the module cannot be used; the process must not start then
+ * @throws {Error} where it cannot be used; the process must not start then
  */
 export async function createHandler (
-  name: string,
+  { handler: name }: HandlerConfig,
   { log, producer }: { readonly log: FastifyBaseLogger, readonly producer: HandlerContext['producer'] }
-): Promise<Handler> {
+): Promise<CreatedHandler> {
   const handle: RecordHandler = name === 'log' ? logHandler : await loadModule(name)
-  return (record, attempt) => handle(record, new Context(record, attempt, log, producer))
+  return {
+    handle: (record, attempt) => handle(record, new Context(record, attempt, log, producer)),
+    close: async () => {}
+  }
 }

@@ -22,12 +22,12 @@ function logger () {
 async function handlerOf (directory: string, text: string) {
   const { log, lines, children } = logger()
   const producer = new FakeProducer()
-  return { handle: await createHandler(path.join(directory, text), { log, producer }), producer, lines, children }
+  return { ...await createHandler({ handler: path.join(directory, text) }, { log, producer }), producer, lines, children }
 }
 
 t.test('`log` is the built-in handler', async t => {
   const { log, lines } = logger()
-  const handle = await createHandler('log', { log, producer: new FakeProducer() })
+  const { handle } = await createHandler({ handler: 'log' }, { log, producer: new FakeProducer() })
   await handle(record({ topic: 'orders', partition: 2, offset: 7, value: Buffer.from('x') }), { attempt: 1, signal: new AbortController().signal })
   t.same(lines, [{ topic: 'orders', partition: 2, offset: 7, attempt: 1, key: null, value: 'x', headers: 0, msg: 'record received' }])
 })
@@ -74,5 +74,5 @@ t.test('the context of one attempt is its own', async t => {
 
 t.test('a module that cannot be used is refused when the handler is made', async t => {
   const { log } = logger()
-  await t.rejects(createHandler(path.join(t.testdir(), 'missing.mjs'), { log, producer: new FakeProducer() }), /KAFKA_HANDLER: /)
+  await t.rejects(createHandler({ handler: path.join(t.testdir(), 'missing.mjs') }, { log, producer: new FakeProducer() }), /KAFKA_HANDLER: /)
 })
