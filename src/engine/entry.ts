@@ -57,6 +57,9 @@ class Trouble {
   diverted = false
   /** When it is to come back from the retry topic, where it is sent there. */
   deferMs: number | null = null
+  /** Attempts that failed with an outage and were not counted, and how many records had been handled at the last one. */
+  excuses = 0
+  handledBefore = -1
   /** Times that its dead letter could not be sent. */
   refusals = 0
   /** When it is due again, while it waits between attempts. */
@@ -91,5 +94,6 @@ export class Entry implements Schedulable {
   get failure (): Error | null { return this.#trouble === null ? null : this.#trouble.failure }
   get diverted (): boolean { return this.#trouble !== null && this.#trouble.diverted }
   get deferMs (): number | null { return this.#trouble === null ? null : this.#trouble.deferMs }
+  get excuses (): number { return this.#trouble === null ? 0 : this.#trouble.excuses }
   get ticket (): number { return this.#trouble === null ? 0 : this.#trouble.ticket }
 }

@@ -25,6 +25,8 @@ interface Advice {
   readonly retryAfterMs?: unknown
   /** `true`: the record is of no use to anybody, not even as a dead letter. */
   readonly drop?: unknown
+  /** `true`: what the handler depends on is away or set up wrongly. It says nothing of the record, and beats `retriable: false`. */
+  readonly outage?: unknown
 }
 
 /**
@@ -38,19 +40,26 @@ interface Advice {
  *
  * @param attempt the one that failed, from 1
  * @param random in [0, 1)
+ * @param uncounted attempts that failed as well and do not count: the wait grows with them
  */
-export function retryDelay (policy: RetryPolicy, attempt: number, error: unknown, random: number): RetryDelay {
+export function retryDelay (policy: RetryPolicy, attempt: number, error: unknown, random: number, uncounted = 0): RetryDelay {
   const { retryAfterMs } = adviceOf(error)
   if (!isRetriable(error) || attempt >= policy.maxAttempts) return null
-  const backoff = random * Math.min(policy.backoffMaxMs, policy.backoffMs * 2 ** (attempt - 1))
+  const backoff = random * Math.min(policy.backoffMaxMs, policy.backoffMs * 2 ** (attempt + uncounted - 1))
   const asked = typeof retryAfterMs === 'number' && retryAfterMs > 0 ? Math.min(retryAfterMs, ASKED_DELAY_MAX_MS) : 0
   return Math.max(backoff, asked)
 }
 
 /** Whether the error leaves it open that another attempt succeeds. */
 export function isRetriable (error: unknown): boolean {
-  const { retriable, drop } = adviceOf(error)
-  return retriable !== false && drop !== true
+  const { retriable, drop, outage } = adviceOf(error)
+  return drop !== true && (retriable !== false || outage === true)
+}
+
+/** Whether the error blames what the handler depends on, and not the record. */
+export function isOutage (error: unknown): boolean {
+  const { drop, outage } = adviceOf(error)
+  return outage === true && drop !== true
 }
 
 /** Whether the error asks for the record to be passed over, without a dead letter. */
@@ -62,8 +71,8 @@ export function isDrop (error: unknown): boolean {
 export function adviceOf (thrown: unknown): Advice {
   if (typeof thrown !== 'object' || thrown === null) return {}
   try {
-    const { retriable, retryAfterMs, drop } = thrown as Advice
-    return { retriable, retryAfterMs, drop }
+    const { retriable, retryAfterMs, drop, outage } = thrown as Advice
+    return { retriable, retryAfterMs, drop, outage }
   } catch {
     return {}
   }

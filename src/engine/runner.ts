@@ -5,7 +5,7 @@ import { Breaker, type BreakerOptions } from './breaker.js'
 import { DelayQueue } from './delay-queue.js'
 import { Entry, Run } from './entry.js'
 import type { OwnedPartition } from './owned-partition.js'
-import { isDrop, isRetriable, retryDelay, type RetryPolicy } from './retry.js'
+import { isDrop, isOutage, isRetriable, retryDelay, type RetryPolicy } from './retry.js'
 import { Scheduler, type Order } from './scheduler.js'
 import type { Clock, Handler, Observer, Outcome, Sink } from './types.js'
 
@@ -71,6 +71,8 @@ export class Runner {
   #inFlight = 0
   #abandoned = 0
   #sending = 0
+  // Attempts that ended well, ever.
+  #handled = 0
   #oldest: Entry | null = null
   #newest: Entry | null = null
   #pumping = false
@@ -277,6 +279,7 @@ export class Runner {
       // Its epoch is over: whoever owns the partition now decides about the record.
       this.#leaveLane(entry)
     } else if (!failed) {
+      this.#handled++
       if (run.probe || this.breaker.closed) this.#tellBreaker(entry, run, null)
       this.#complete(entry, 'handled')
     } else {
@@ -290,7 +293,7 @@ export class Runner {
     const { draining } = entry.partition
     if (!entry.diverted && !draining) this.#tellBreaker(entry, run, retriable ? error : null)
     // What fails during an outage does not lose attempts by it: neither what opened the breaker nor what comes after.
-    const excused = !this.breaker.closed && retriable && !run.abandoned
+    const excused = retriable && !run.abandoned && ((isOutage(error) && this.#isOutageStill(entry)) || !this.breaker.closed)
     if (draining) {
       // An attempt that was cut short is none.
       if (excused || run.abortReason instanceof PartitionGivenUpError) entry.attempts--
@@ -301,7 +304,7 @@ export class Runner {
     }
     if (excused) entry.attempts--
     const last = run.abandoned || entry.diverted
-    const delayMs = last ? null : retryDelay(this.#options.retry, entry.attempts, error, this.#clock.random())
+    const delayMs = last ? null : retryDelay(this.#options.retry, entry.attempts, error, this.#clock.random(), entry.excuses)
     this.#remember(entry)
     if (isDrop(error)) {
       this.#observer.attemptFailed(entry.record, run.attempt, error, 'drop', null)
@@ -317,6 +320,17 @@ export class Runner {
       this.#observer.attemptFailed(entry.record, run.attempt, error, 'retry', delayMs)
       this.#delayed.push(entry, delayMs)
     }
+  }
+
+  /**
+   * Whether an attempt that failed with an outage does not count. It does once another record was handled after the one before:
+   * what serves others and not this record again and again is no outage, and its key would wait for ever.
+   */
+  #isOutageStill ({ trouble }: Entry): boolean {
+    const still = trouble.handledBefore === -1 || trouble.handledBefore === this.#handled
+    trouble.handledBefore = this.#handled
+    if (still) trouble.excuses++
+    return still
   }
 
   /** Nothing more is tried with it here. */

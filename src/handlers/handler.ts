@@ -16,6 +16,7 @@ export interface HandlerContext {
 /**
  * The default export of a handler module. Returning (or resolving) completes the record; throwing is a failed attempt.
  * An error with `retriable: false` goes to the dead-letter topic at once; one with `retryAfterMs` waits that long, a day at
- * most; one with `drop: true` passes the record over, without a dead letter.
+ * most; one with `drop: true` passes the record over, without a dead letter; one with `outage: true` blames what the handler
+ * depends on and not the record: it uses up no attempt, unless other records succeed meanwhile, and the circuit breaker counts it.
  */
 export type RecordHandler = (record: KafkaRecord, context: HandlerContext) => Promise<unknown> | unknown
