@@ -84,10 +84,11 @@ const schema = {
 
 const consumerRoute: FastifyPluginAsyncTypebox = async app => {
   app.get('/consumer', { schema, config: { right: 'operate' } }, async () => {
-    if (app.consumer === null) {
+    const [consumer] = app.consumers
+    if (consumer === undefined) {
       throw new SluiceError('SLUICE_NO_CONSUMER', 'This process only produces: KAFKA_GROUP_ID and KAFKA_TOPIC are not both set.')
     }
-    return app.consumer.state
+    return consumer.state
   })
 }
 

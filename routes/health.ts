@@ -1,5 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
+import type { Consumer } from '../src/consumer.js'
 
 const healthSchema = Type.Object({
   status: Type.Union([Type.Literal('ok'), Type.Literal('stalled')]),
@@ -14,7 +15,7 @@ const readinessSchema = Type.Object({
     description: 'What is missing, in sentences for an operator, and what is wrong without keeping it from its work. Only for callers with the right `operate`.'
   })),
   assignedPartitions: Type.Optional(Type.Union([Type.Integer(), Type.Null()], {
-    description: 'How many partitions the consumer owns. 0 is well where the group has more members than partitions. `null`: it only produces. ' +
+    description: 'How many partitions the consumers own together. 0 is well where the group has more members than partitions. `null`: it only produces. ' +
       'Only for callers with the right `operate`.'
   }))
 }, { title: 'Readiness' })
@@ -53,8 +54,11 @@ const healthRoutes: FastifyPluginAsyncTypebox = async app => {
   // Both are asked by machines every few seconds, also while nobody can authenticate.
   const config = { public: true }
 
+  // Which one it is goes without saying where there is one.
+  const named = ({ name }: Consumer, sentence: string) => app.consumers.length > 1 ? `${name}: ${sentence}` : sentence
+
   app.get('/healthz', { schema: healthz, config }, async (request, reply) => {
-    const reasons = app.consumer?.stalls.map(({ reason }) => reason) ?? []
+    const reasons = app.consumers.flatMap(consumer => consumer.stalls.map(({ reason }) => named(consumer, reason)))
     const stalled = reasons.length > 0
     // Without authentication everybody is an operator; with it, probes learn the status and no more.
     const details = request.principal.may('operate') ? { reasons } : {}
@@ -64,13 +68,19 @@ const healthRoutes: FastifyPluginAsyncTypebox = async app => {
   app.get('/readyz', { schema: readyz, config }, async (request, reply) => {
     const { reachable, lastError } = app.producer.state
     const reasons = reachable ? [] : [`the brokers cannot be reached: ${lastError ?? 'connecting'}`]
-    if (app.consumer !== null) reasons.push(...await app.consumer.problems())
+    const problemsOf = async (consumer: Consumer) => (await consumer.problems()).map(problem => named(consumer, problem))
+    const problems = await Promise.all(app.consumers.map(problemsOf))
+    reasons.push(...problems.flat())
     const ready = reasons.length === 0
     // The old rules go on: taking every process out of service at once would be the greater harm.
     reasons.push(...app.access.problems)
-    const details = request.principal.may('operate') ? { reasons, assignedPartitions: app.consumer?.state.partitions.length ?? null } : {}
+    const details = request.principal.may('operate') ? { reasons, assignedPartitions: assignedPartitions(app.consumers) } : {}
     return reply.code(ready ? 200 : 503).send({ status: ready ? 'ready' : 'not ready', ...details } as const)
   })
+}
+
+function assignedPartitions (consumers: readonly Consumer[]): number | null {
+  return consumers.length === 0 ? null : consumers.reduce((sum, { state }) => sum + state.partitions.length, 0)
 }
 
 export default healthRoutes

@@ -31,7 +31,7 @@ import recordsRoute from '../routes/records.js'
 import sendMessageRoute from '../routes/send-message.js'
 import topicsRoute from '../routes/topics.js'
 import transactionsRoute from '../routes/transactions.js'
-import type { ClientProperties, Config } from './config.js'
+import type { ClientProperties, Config, ConsumerConfig } from './config.js'
 import { startEmbeddedBroker } from './kafka/embedded-broker.js'
 import type { StreamSettings } from './ndjson-answer.js'
 import type { ProducerObserver } from './kafka/record-producer.js'
@@ -108,10 +108,10 @@ export async function buildApp (config: Config, overrides: Overrides = {}): Prom
       client, settings: config.reader, closeTimeoutMs: READER_CLOSE_MS, ...(overrides.reader && { reader: overrides.reader })
     })
     await app.register(consumer, {
-      config: config.consumer,
+      configs: config.consumers,
       client,
       messageMaxBytes: config.producer.messageMaxBytes,
-      closeTimeoutMs: drainTime(config),
+      closeTimeoutMs: timeBefore(RESERVED_FOR_LEAVING_MS, config),
       ...(overrides.handler && { handler: overrides.handler }),
       ...(overrides.connect && { connect: overrides.connect }),
       ...(overrides.onFenced && { onFenced: overrides.onFenced })
@@ -147,14 +147,9 @@ export async function buildApp (config: Config, overrides: Overrides = {}): Prom
 }
 
 /** What all clients share; without a cluster to talk to, one is started here. */
-async function clientProperties (app: FastifyInstance, { kafka, producer, consumer }: Config): Promise<ClientProperties> {
+async function clientProperties (app: FastifyInstance, { kafka, producer, consumers }: Config): Promise<ClientProperties> {
   if (!kafka.embedded) return kafka.client
-  const literal = (consumer?.topics ?? []).filter(topic => !topic.startsWith('^'))
-  const { deadLetterTopic } = consumer ?? { deadLetterTopic: { kind: 'off' } as const }
-  const deadLetters = deadLetterTopic.kind === 'topic'
-    ? [deadLetterTopic.name]
-    : deadLetterTopic.kind === 'suffix' ? literal.map(topic => topic + deadLetterTopic.suffix) : []
-  const topics = new Set([...literal, ...deadLetters, ...(producer.topic === null ? [] : [producer.topic])])
+  const topics = new Set([...consumers.flatMap(topicsOf), ...(producer.topic === null ? [] : [producer.topic])])
   const broker = await startEmbeddedBroker({ topics: [...topics] })
   // Registered before everything else, hence run after everything else.
   app.addHook('onClose', () => broker.close())
@@ -163,8 +158,13 @@ async function clientProperties (app: FastifyInstance, { kafka, producer, consum
   return { ...kafka.client, 'bootstrap.servers': broker.bootstrapServers }
 }
 
-function drainTime (config: Config): number {
-  return Math.min(config.consumer?.drainTimeoutMs ?? 0, timeBefore(RESERVED_FOR_LEAVING_MS, config))
+/** What a consumer needs of topics, as far as their names are known. */
+function topicsOf ({ topics, deadLetterTopic }: ConsumerConfig): string[] {
+  const literal = topics.filter(topic => !topic.startsWith('^'))
+  const deadLetters = deadLetterTopic.kind === 'topic'
+    ? [deadLetterTopic.name]
+    : deadLetterTopic.kind === 'suffix' ? literal.map(topic => topic + deadLetterTopic.suffix) : []
+  return [...literal, ...deadLetters]
 }
 
 /** What of the time to close is left for what comes before something that needs this long; half of it at least. */

@@ -21,6 +21,8 @@ export interface LoadOptions {
   readonly dotenv?: boolean
 }
 
+/** The name of the consumer that environment variables describe. */
+const ONLY_CONSUMER = 'default'
 const EMBEDDED_GROUP = 'sluice'
 const EMBEDDED_TOPIC = 'sluice-demo'
 const DEAD_LETTER_SUFFIX = '.dlq'
@@ -47,6 +49,7 @@ export function loadConfig (env: NodeJS.ProcessEnv = process.env, options: LoadO
 
   const kafka = kafkaConfig(values, file, nameOf, cwd)
   const topics = subscription(values, kafka.embedded)
+  const consumer = consumerConfig(values, kafka.embedded, topics, file, cwd)
   const config: Config = {
     http: httpConfig(values, cwd),
     webhooks: {
@@ -76,7 +79,7 @@ export function loadConfig (env: NodeJS.ProcessEnv = process.env, options: LoadO
       timeoutMs: values.KAFKA_TRANSACTION_TIMEOUT_MS
     },
     reader: { clients: values.READ_CLIENTS, maxWaiting: values.READ_MAX_WAITING, maxBytes: values.READ_MAX_BYTES },
-    consumer: consumerConfig(values, kafka.embedded, topics, file, cwd)
+    consumers: consumer === null ? [] : [consumer]
   }
   warnings.push(...file?.warnings ?? [], ...securityWarnings(values, nameOf), ...consumerWarnings(values, raw, file, config, nameOf))
   return { config: deepFreeze(config), warnings }
@@ -187,6 +190,7 @@ function consumerConfig (
   const groupId = values.KAFKA_GROUP_ID ?? (embedded ? EMBEDDED_GROUP : undefined)
   if (groupId === undefined || topics.length === 0) return null
   return {
+    name: ONLY_CONSUMER,
     groupId,
     groupInstanceId: values.KAFKA_GROUP_INSTANCE_ID ?? null,
     topics,
@@ -262,8 +266,8 @@ function deadLetterTarget (values: Environment, topics: readonly string[]): Dead
 function consumerWarnings (
   values: Environment, raw: RawVariables, file: FileSettings | undefined, config: Config, nameOf: NameOf
 ): string[] {
-  const { consumer } = config
-  if (consumer === null) {
+  const [consumer] = config.consumers
+  if (consumer === undefined) {
     if (values.KAFKA_TOPIC !== undefined) return ['nothing is consumed: KAFKA_TOPIC is set, and KAFKA_GROUP_ID is not']
     // A group in the properties file is for somebody's command line tool; only the environment's is meant for Sluice.
     return raw.KAFKA_GROUP_ID === undefined ? [] : ['nothing is consumed: KAFKA_GROUP_ID is set, and KAFKA_TOPIC is not']

@@ -1,7 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
-import type { Counter } from 'prom-client'
 import type { Observer, Outcome } from './engine/types.js'
-import type { Metrics } from './metrics.js'
+import type { GroupMetrics } from './group-metrics.js'
 import type { KafkaRecord } from './record.js'
 import type { Tally as DurationTally } from './tally-histogram.js'
 
@@ -29,7 +28,7 @@ const RESETS = {
 } as const
 
 /** Turns what the engine tells into logs and metrics. Call `flush` before the metrics are read. */
-export function createObserver (log: FastifyBaseLogger, metrics: Metrics['consumer']): Observer & { flush (): void } {
+export function createObserver (log: FastifyBaseLogger, metrics: GroupMetrics): Observer & { flush (): void } {
   const tallies = new Map<string, Tally>()
   // Records come in runs of one topic.
   let lastTopic: string | null = null
@@ -146,7 +145,7 @@ export function createObserver (log: FastifyBaseLogger, metrics: Metrics['consum
   }
 }
 
-function newTally (topic: string, { handlerDuration }: Metrics['consumer']): Tally {
+function newTally (topic: string, { handlerDuration }: GroupMetrics): Tally {
   return {
     duration: handlerDuration.of(topic),
     attempts: { ok: 0, failed: 0, 'timed-out': 0, abandoned: 0 },
@@ -155,7 +154,7 @@ function newTally (topic: string, { handlerDuration }: Metrics['consumer']): Tal
 }
 
 /** Adds the counts to the counter, also those of 0 so that every outcome is there to be graphed, and begins again. */
-function moveInto (counter: Counter<'topic' | 'outcome'>, topic: string, counts: Record<string, number>): void {
+function moveInto (counter: GroupMetrics['attempts'], topic: string, counts: Record<string, number>): void {
   for (const [outcome, count] of Object.entries(counts)) {
     counter.inc({ topic, outcome }, count)
     counts[outcome] = 0

@@ -1,13 +1,16 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
 import { TallyHistogram } from './tally-histogram.js'
 
-const PARTITION = ['topic', 'partition'] as const
+const GROUP = ['group'] as const
+const TOPIC = ['group', 'topic'] as const
+const PARTITION = ['group', 'topic', 'partition'] as const
 const HANDLER_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
 const REQUEST_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
 /**
  * Every metric of Sluice's own, in one table. Base units, and labels that are bounded: topics and partitions of the
- * cluster, routes as they are declared, codes of the error table; never a key, nor a path that a caller chose.
+ * cluster, groups that this process is a member of, routes as they are declared, codes of the error table; never a key, nor
+ * a path that a caller chose.
  */
 export function createMetrics (registry: Registry) {
   const registers = [registry]
@@ -64,25 +67,26 @@ export function createMetrics (registry: Registry) {
       clients: gauge('sluice_read_clients', 'Clients for reading stored records that are connected'),
       records: counter('sluice_read_records_total', 'Stored records that were shown')
     },
+    // Each has the group that its consumer is a member of: see ofGroup.
     consumer: {
-      inFlightLimit: gauge('sluice_consumer_in_flight_limit_records', 'Handlers that may run at once (KAFKA_MAX_PROC_COUNT)'),
-      windowLimitRecords: gauge('sluice_consumer_window_limit_records', 'Records that a partition\'s window may hold'),
-      windowLimitBytes: gauge('sluice_consumer_window_limit_bytes', 'Bytes that a partition\'s window may hold'),
-      inFlightTotal: gauge('sluice_consumer_in_flight_total_records', 'Handlers running now, revoked partitions included'),
-      waiting: gauge('sluice_consumer_waiting_records', 'Records admitted that have not started'),
-      retrying: gauge('sluice_consumer_retrying_records', 'Records that wait for their next attempt'),
-      blocked: gauge('sluice_consumer_blocked_records', 'Failed records that hold their keys because dead letters are off'),
-      abandoned: gauge('sluice_consumer_abandoned_handlers', 'Handlers that ignored their time limit and still run'),
-      assigned: gauge('sluice_consumer_assigned_partitions', 'Partitions that this member owns'),
-      breakerOpen: gauge('sluice_consumer_breaker_open', '1 while handling is paused because hardly anything succeeds, else 0'),
-      breakerOpened: counter('sluice_consumer_breaker_opened_total', 'Times that handling was paused because hardly anything succeeded'),
-      diverted: counter('sluice_consumer_diverted_records_total', 'Records cancelled because they held up their partition', ['topic']),
-      topicsMadeAnew: counter('sluice_consumer_topics_made_anew_total', 'Topics found to be deleted and made again', ['topic']),
+      inFlightLimit: gauge('sluice_consumer_in_flight_limit_records', 'Handlers that may run at once (KAFKA_MAX_PROC_COUNT)', GROUP),
+      windowLimitRecords: gauge('sluice_consumer_window_limit_records', 'Records that a partition\'s window may hold', GROUP),
+      windowLimitBytes: gauge('sluice_consumer_window_limit_bytes', 'Bytes that a partition\'s window may hold', GROUP),
+      inFlightTotal: gauge('sluice_consumer_in_flight_total_records', 'Handlers running now, revoked partitions included', GROUP),
+      waiting: gauge('sluice_consumer_waiting_records', 'Records admitted that have not started', GROUP),
+      retrying: gauge('sluice_consumer_retrying_records', 'Records that wait for their next attempt', GROUP),
+      blocked: gauge('sluice_consumer_blocked_records', 'Failed records that hold their keys because dead letters are off', GROUP),
+      abandoned: gauge('sluice_consumer_abandoned_handlers', 'Handlers that ignored their time limit and still run', GROUP),
+      assigned: gauge('sluice_consumer_assigned_partitions', 'Partitions that this member owns', GROUP),
+      breakerOpen: gauge('sluice_consumer_breaker_open', '1 while handling is paused because hardly anything succeeds, else 0', GROUP),
+      breakerOpened: counter('sluice_consumer_breaker_opened_total', 'Times that handling was paused because hardly anything succeeded', GROUP),
+      diverted: counter('sluice_consumer_diverted_records_total', 'Records cancelled because they held up their partition', TOPIC),
+      topicsMadeAnew: counter('sluice_consumer_topics_made_anew_total', 'Topics found to be deleted and made again', TOPIC),
       suspected: counter('sluice_consumer_suspected_partitions_total',
-        'Partitions begun with care, because their owners kept ending at the same place', ['topic']),
+        'Partitions begun with care, because their owners kept ending at the same place', TOPIC),
       stalled: gauge('sluice_consumer_stalled',
-        '1 while the consumer does not do its work though nothing stands in its way: loop, ended, silent, stuck', ['reason']),
-      up: gauge('sluice_consumer_up', '1 while the consumer runs as a member of its group, else 0'),
+        '1 while the consumer does not do its work though nothing stands in its way: loop, ended, silent, stuck', ['group', 'reason']),
+      up: gauge('sluice_consumer_up', '1 while the consumer runs as a member of its group, else 0', GROUP),
 
       inFlight: gauge('sluice_consumer_in_flight_records', 'Handlers running now', PARTITION),
       windowRecords: gauge('sluice_consumer_window_records', 'Admitted records that the commit offset has not passed', PARTITION),
@@ -94,24 +98,24 @@ export function createMetrics (registry: Registry) {
       paused: gauge('sluice_consumer_paused', '1 while fetching is paused, else 0', PARTITION),
       suspended: gauge('sluice_consumer_suspended', '1 while an operator has paused the partition, else 0', PARTITION),
 
-      completed: counter('sluice_consumer_records_completed_total', 'Records completed: handled, dead-lettered, skipped, or deferred to the retry topic', ['topic', 'outcome']),
-      completedBefore: counter('sluice_consumer_records_completed_before_total', 'Records that a predecessor had completed: not handled again', ['topic']),
-      attempts: counter('sluice_consumer_attempts_total', 'Attempts that ended: ok, failed, timed-out, abandoned', ['topic', 'outcome']),
-      retries: counter('sluice_consumer_retries_total', 'Failed attempts that are tried again', ['topic']),
-      deadLetterRefusals: counter('sluice_consumer_dead_letter_refusals_total', 'Dead letters that could not be sent, and are tried again', ['topic']),
+      completed: counter('sluice_consumer_records_completed_total', 'Records completed: handled, dead-lettered, skipped, or deferred to the retry topic', ['group', 'topic', 'outcome']),
+      completedBefore: counter('sluice_consumer_records_completed_before_total', 'Records that a predecessor had completed: not handled again', TOPIC),
+      attempts: counter('sluice_consumer_attempts_total', 'Attempts that ended: ok, failed, timed-out, abandoned', ['group', 'topic', 'outcome']),
+      retries: counter('sluice_consumer_retries_total', 'Failed attempts that are tried again', TOPIC),
+      deadLetterRefusals: counter('sluice_consumer_dead_letter_refusals_total', 'Dead letters that could not be sent, and are tried again', TOPIC),
       offsetResets: counter('sluice_consumer_offset_resets_total',
-        'Partitions that were not read from the group\'s offset: it has none, or it lies below the start of the log or beyond its end', ['topic', 'reason']),
-      unexpected: counter('sluice_consumer_unexpected_records_total', 'Records delivered twice, or below what was read already', ['topic', 'what']),
-      commits: counter('sluice_consumer_commits_total', 'Commits, by whether the broker acknowledged them', ['result']),
-      rebalances: counter('sluice_consumer_rebalances_total', 'Rebalance events: assigned, revoked, lost', ['type']),
-      restarts: counter('sluice_consumer_restarts_total', 'Times that the consumer was made anew, after a failed connect or a fatal error'),
-      pollFailures: counter('sluice_consumer_poll_failures_total', 'Polls that failed'),
+        'Partitions that were not read from the group\'s offset: it has none, or it lies below the start of the log or beyond its end', ['group', 'topic', 'reason']),
+      unexpected: counter('sluice_consumer_unexpected_records_total', 'Records delivered twice, or below what was read already', ['group', 'topic', 'what']),
+      commits: counter('sluice_consumer_commits_total', 'Commits, by whether the broker acknowledged them', ['group', 'result']),
+      rebalances: counter('sluice_consumer_rebalances_total', 'Rebalance events: assigned, revoked, lost', ['group', 'type']),
+      restarts: counter('sluice_consumer_restarts_total', 'Times that the consumer was made anew, after a failed connect or a fatal error', GROUP),
+      pollFailures: counter('sluice_consumer_poll_failures_total', 'Polls that failed', GROUP),
 
       handlerDuration: new TallyHistogram(registry, {
-        name: 'sluice_consumer_handler_duration_seconds', help: 'Time that one attempt of a handler took', buckets: HANDLER_BUCKETS, label: 'topic'
+        name: 'sluice_consumer_handler_duration_seconds', help: 'Time that one attempt of a handler took', buckets: HANDLER_BUCKETS, labels: TOPIC
       }),
-      commitDuration: histogram('sluice_consumer_commit_duration_seconds', 'Time from a commit to its acknowledgement', REQUEST_BUCKETS),
-      drainDuration: histogram('sluice_consumer_drain_duration_seconds', 'Time from a revoke to the end of what was in flight', HANDLER_BUCKETS)
+      commitDuration: histogram('sluice_consumer_commit_duration_seconds', 'Time from a commit to its acknowledgement', REQUEST_BUCKETS, GROUP),
+      drainDuration: histogram('sluice_consumer_drain_duration_seconds', 'Time from a revoke to the end of what was in flight', HANDLER_BUCKETS, GROUP)
     }
   }
 }

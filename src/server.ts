@@ -91,8 +91,7 @@ function greet (): void {
     url,
     docs: `${url}/docs`,
     produceTopic: config.producer.topic,
-    consumerGroup: config.consumer?.groupId ?? null,
-    consumerTopics: config.consumer?.topics ?? [],
+    consumers: config.consumers.map(({ groupId, topics }) => ({ group: groupId, topics })),
     broker: embedded ? 'embedded, in memory' : config.kafka.client['bootstrap.servers']
   }, 'Sluice is ready for requests')
   if (process.env.npm_lifecycle_event !== 'start') return

@@ -80,9 +80,9 @@ t.test('the consumer drains while its handlers can still produce; what it comple
   await app.ready()
   source.append([record({ offset: 0 })])
   source.event('assigned', [{ topic: 't', partition: 0 }])
-  await until(() => app.consumer!.state.inFlight === 1, 'the handler')
+  await until(() => app.consumers[0].state.inFlight === 1, 'the handler')
   const closing = app.close().then(() => closed.push('app'))
-  await until(() => app.consumer!.state.phase === 'draining', 'the drain')
+  await until(() => app.consumers[0].state.phase === 'draining', 'the drain')
   finish()
   await closing
   t.same(closed, ['handled', 'member, after it left, committed 1', 'app'])
@@ -97,7 +97,7 @@ t.test('a handler that goes on is aborted when the time to drain is over, and th
   await app.ready()
   source.append([record({ offset: 0 })])
   source.event('assigned', [{ topic: 't', partition: 0 }])
-  await until(() => app.consumer!.state.inFlight === 1, 'the handler')
+  await until(() => app.consumers[0].state.inFlight === 1, 'the handler')
   await app.close()
   t.same(reasons, ['the partition has to be given up'])
   t.ok(source.left && source.closed)
@@ -167,18 +167,18 @@ t.test('end to end on the embedded broker: posted, handled, committed, lag 0; th
   t.equal((await app.inject({ method: 'POST', url: '/topics/invoices/records', headers: json, payload: many })).statusCode, 200)
   await until(() => handled.length === 21, 'all to be handled')
   t.same(handled.sort(), ['orders: hello', ...many.records.map(({ value }) => `invoices: ${value}`)].sort())
-  const partitions = () => app.consumer!.state.partitions
+  const partitions = () => app.consumers[0].state.partitions
   await until(() => partitions().every(({ lag, commitOffset, committedOffset }) => lag === 0 && commitOffset === committedOffset), 'a lag of 0, committed')
   t.equal(partitions().reduce((sum, { committedOffset }) => sum + Math.max(0, committedOffset), 0), 21)
   const samples = await samplesOf(app)
   t.equal(samples.get('sluice_produce_records_total{topic="invoices"}'), 20)
-  t.equal(samples.get('sluice_consumer_records_completed_total{topic="invoices",outcome="handled"}'), 20)
+  t.equal(samples.get('sluice_consumer_records_completed_total{group="sluice",topic="invoices",outcome="handled"}'), 20)
   t.equal([...samples].filter(([name]) => name.startsWith('sluice_consumer_lag_records{')).length, 8)
 
   t.equal((await app.inject({ method: 'POST', url: '/topics/orders/records', headers: json, payload: '{"value":"last"}' })).statusCode, 200)
-  await until(() => app.consumer!.state.inFlight === 1, 'the last one')
+  await until(() => app.consumers[0].state.inFlight === 1, 'the last one')
   const closing = app.close()
-  await until(() => app.consumer!.state.phase === 'draining', 'the drain')
+  await until(() => app.consumers[0].state.phase === 'draining', 'the drain')
   finish()
   await closing
   t.equal(handled.at(-1), 'orders: last')
@@ -202,7 +202,7 @@ t.test('the drain does not wait for a request that takes long', async t => {
   const { port } = app.server.address() as AddressInfo
   source.append([record({ offset: 0 })])
   source.event('assigned', [{ topic: 't', partition: 0 }])
-  await until(() => app.consumer!.state.partitions[0]?.commitOffset === 1, 'the record to be handled')
+  await until(() => app.consumers[0].state.partitions[0]?.commitOffset === 1, 'the record to be handled')
   const response = post(port, '/topics/a/records', '{"value":1}')
   await until(() => reached, 'the request to reach the producer')
   const closing = app.close()

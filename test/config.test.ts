@@ -62,7 +62,8 @@ t.test('an empty environment tries things out on loopback with an embedded broke
       },
       transactions: { idPrefix: null, producers: 2, maxWaiting: 100, maxBytes: 8_388_608, timeoutMs: 15_000 },
       reader: { clients: 2, maxWaiting: 50, maxBytes: 1_048_576 },
-      consumer: {
+      consumers: [{
+        name: 'default',
         groupId: 'sluice',
         groupInstanceId: null,
         topics: ['sluice-demo'],
@@ -91,7 +92,7 @@ t.test('an empty environment tries things out on loopback with an embedded broke
         stallTimeoutMs: 60_000,
         retry: { maxAttempts: 5, backoffMs: 200, backoffMaxMs: 30_000 },
         deadLetterTopic: { kind: 'suffix', suffix: '.dlq' }
-      }
+      }]
     },
     warnings: []
   })
@@ -221,7 +222,8 @@ t.test('every variable reaches the place that it configures', async t => {
     },
     transactions: { idPrefix: 'tx', producers: 3, maxWaiting: 4, maxBytes: 5_000, timeoutMs: 6_000 },
     reader: { clients: 7, maxWaiting: 8, maxBytes: 9_000 },
-    consumer: {
+    consumers: [{
+      name: 'default',
       groupId: 'g',
       groupInstanceId: 'gateway-1',
       topics: ['^logs-.*', 'orders'],
@@ -251,7 +253,7 @@ t.test('every variable reaches the place that it configures', async t => {
       deadLetterTopic: { kind: 'off', then: 'skip' },
       retryTopic: { name: 'later', afterMs: 21 },
       breaker: { failureShare: 0.5, records: 22, probeMs: 23, probeMaxMs: 30_000 }
-    }
+    }]
   })
 })
 
@@ -290,7 +292,7 @@ t.test('a number is refused unless it is written as one', async t => {
   for (const value of ['.5', '5.', '1e-1', '0,5']) {
     t.equal(refusal({ KAFKA_LINGER_MS: value }), `KAFKA_LINGER_MS must be between 0 and 900000 (fractions are fine), got '${value}'`)
   }
-  t.equal(load({ KAFKA_MAX_PROC_COUNT: '5' }).consumer?.maxInFlight, 5)
+  t.equal(load({ KAFKA_MAX_PROC_COUNT: '5' }).consumers[0]?.maxInFlight, 5)
 })
 
 t.test('truth is true or false and nothing else', async t => {
@@ -327,8 +329,8 @@ t.test('the configuration is frozen all the way down', async t => {
 t.test('the environment beats .env, and .env beats the defaults', async t => {
   const cwd = t.testdir({ '.env': 'KAFKA_MAX_PROC_COUNT=7\nKAFKA_ORDER=partition\nKAFKA_CLIENT_ID=\nKAFKA_TOPICS=x\n' })
   const { config, warnings } = loadConfig({ KAFKA_ORDER: 'unordered', KAFKA_MAX_PROC_COUNT: '' }, { cwd, dotenv: true })
-  t.equal(config.consumer?.maxInFlight, 7, 'an empty variable does not hide the one in .env')
-  t.equal(config.consumer?.order, 'unordered')
+  t.equal(config.consumers[0]?.maxInFlight, 7, 'an empty variable does not hide the one in .env')
+  t.equal(config.consumers[0]?.order, 'unordered')
   t.equal(config.kafka.client['client.id'], 'sluice')
   t.same(warnings, ['KAFKA_TOPICS is not a setting of Sluice; did you mean KAFKA_TOPIC?'])
 })
@@ -387,8 +389,8 @@ t.test('bootstrap servers are host:port', async t => {
 
 t.test('topic names follow Kafka\'s rule', async t => {
   const longest = 'a'.repeat(249)
-  t.same(load({ ...cluster, KAFKA_TOPIC: longest, KAFKA_DEAD_LETTER_TOPIC: 'off' }).consumer?.topics, [longest])
-  t.same(load({ ...cluster, KAFKA_TOPIC: '_schemas,A.b_c-9,...' }).consumer?.topics, ['_schemas', 'A.b_c-9', '...'])
+  t.same(load({ ...cluster, KAFKA_TOPIC: longest, KAFKA_DEAD_LETTER_TOPIC: 'off' }).consumers[0]?.topics, [longest])
+  t.same(load({ ...cluster, KAFKA_TOPIC: '_schemas,A.b_c-9,...' }).consumers[0]?.topics, ['_schemas', 'A.b_c-9', '...'])
   for (const topic of [longest + 'a', '.', '..', '__consumer_offsets', 'a b', 'a/b', 'ä', 'a*']) {
     t.match(refusal({ ...cluster, KAFKA_TOPIC: topic }), 'KAFKA_TOPIC must be 1 to 249 of A-Z a-z 0-9 . _ -, not . or .., and not beginning with __, got ')
   }
@@ -404,7 +406,7 @@ t.test('topic names follow Kafka\'s rule', async t => {
 
 t.test('patterns compile as expressions of JavaScript', async t => {
   for (const pattern of ['^orders-[0-9]+$', '^(a|b)\\.c', '^x{2}', '^\\d+', '^(?!test)', '^.*']) {
-    t.same(load({ ...cluster, KAFKA_TOPIC: pattern }).consumer?.topics, [pattern])
+    t.same(load({ ...cluster, KAFKA_TOPIC: pattern }).consumers[0]?.topics, [pattern])
   }
   for (const pattern of ['^(a', '^[a', '^a)', '^a)|(b', '^*', '^[[:alpha:]]+$']) {
     t.equal(refusal({ ...cluster, KAFKA_TOPIC: pattern }), `KAFKA_TOPIC must be a pattern that compiles (a comma ends it), got '${pattern}'`)
@@ -423,18 +425,18 @@ t.test('the tutorial\'s route sends to the first literal topic unless told other
 
 t.test('a cluster is consumed from only with a group and a topic', async t => {
   const { KAFKA_GROUP_ID, KAFKA_TOPIC, ...servers } = cluster
-  t.same(loadConfig(servers).config.consumer, null)
+  t.same(loadConfig(servers).config.consumers, [])
   t.same(warnings(servers), [])
-  t.same(load({ ...servers, KAFKA_TOPIC }).consumer, null)
+  t.same(load({ ...servers, KAFKA_TOPIC }).consumers, [])
   t.same(warnings({ ...servers, KAFKA_TOPIC }), ['nothing is consumed: KAFKA_TOPIC is set, and KAFKA_GROUP_ID is not'])
-  t.same(load({ ...servers, KAFKA_GROUP_ID }).consumer, null)
+  t.same(load({ ...servers, KAFKA_GROUP_ID }).consumers, [])
   t.same(warnings({ ...servers, KAFKA_GROUP_ID }), ['nothing is consumed: KAFKA_GROUP_ID is set, and KAFKA_TOPIC is not'])
-  t.not(load(cluster).consumer, null)
+  t.equal(load(cluster).consumers.length, 1)
 })
 
 t.test('the embedded broker\'s group and topic can be set one by one', async t => {
-  t.match(load({ KAFKA_GROUP_ID: 'mine' }).consumer, { groupId: 'mine', topics: ['sluice-demo'] })
-  t.match(load({ KAFKA_TOPIC: 'mine' }).consumer, { groupId: 'sluice', topics: ['mine'] })
+  t.match(load({ KAFKA_GROUP_ID: 'mine' }).consumers[0], { groupId: 'mine', topics: ['sluice-demo'] })
+  t.match(load({ KAFKA_TOPIC: 'mine' }).consumers[0], { groupId: 'sluice', topics: ['mine'] })
 })
 
 t.test('security settings without a cluster stop the start', async t => {
@@ -482,19 +484,19 @@ t.test('the consumer protocol warns of what the broker decides', async t => {
 
 t.test('the handler is log or a file', async t => {
   const cwd = t.testdir({ 'handler.mjs': '', directory: {}, log: '' })
-  t.equal(load({ KAFKA_HANDLER: './handler.mjs' }, cwd).consumer?.handler, resolve(cwd, 'handler.mjs'))
-  t.equal(load({ KAFKA_HANDLER: resolve(cwd, 'handler.mjs') }).consumer?.handler, resolve(cwd, 'handler.mjs'))
-  t.equal(load({ KAFKA_HANDLER: 'log' }, cwd).consumer?.handler, 'log')
-  t.equal(load({ KAFKA_HANDLER: './log' }, cwd).consumer?.handler, resolve(cwd, 'log'))
+  t.equal(load({ KAFKA_HANDLER: './handler.mjs' }, cwd).consumers[0]?.handler, resolve(cwd, 'handler.mjs'))
+  t.equal(load({ KAFKA_HANDLER: resolve(cwd, 'handler.mjs') }).consumers[0]?.handler, resolve(cwd, 'handler.mjs'))
+  t.equal(load({ KAFKA_HANDLER: 'log' }, cwd).consumers[0]?.handler, 'log')
+  t.equal(load({ KAFKA_HANDLER: './log' }, cwd).consumers[0]?.handler, resolve(cwd, 'log'))
   t.equal(refusal({ KAFKA_HANDLER: 'no.mjs' }, { cwd }), "KAFKA_HANDLER must be a file, got 'no.mjs', which does not exist")
   t.equal(refusal({ KAFKA_HANDLER: 'directory' }, { cwd }), "KAFKA_HANDLER must be a file, got 'directory', which is none")
 })
 
 t.test('dead letters go to the topic with a suffix, to one topic, or nowhere', async t => {
-  t.same(load(cluster).consumer?.deadLetterTopic, { kind: 'suffix', suffix: '.dlq' })
-  t.same(load({ ...cluster, KAFKA_DEAD_LETTER_TOPIC: 'dead' }).consumer?.deadLetterTopic, { kind: 'topic', name: 'dead' })
-  t.same(load({ ...cluster, KAFKA_DEAD_LETTER_TOPIC: 'off' }).consumer?.deadLetterTopic, { kind: 'off', then: 'block' })
-  t.same(load({ ...cluster, KAFKA_DEAD_LETTER_TOPIC: 'off', KAFKA_DEAD_LETTER_OFF_ACTION: 'skip' }).consumer?.deadLetterTopic, { kind: 'off', then: 'skip' })
+  t.same(load(cluster).consumers[0]?.deadLetterTopic, { kind: 'suffix', suffix: '.dlq' })
+  t.same(load({ ...cluster, KAFKA_DEAD_LETTER_TOPIC: 'dead' }).consumers[0]?.deadLetterTopic, { kind: 'topic', name: 'dead' })
+  t.same(load({ ...cluster, KAFKA_DEAD_LETTER_TOPIC: 'off' }).consumers[0]?.deadLetterTopic, { kind: 'off', then: 'block' })
+  t.same(load({ ...cluster, KAFKA_DEAD_LETTER_TOPIC: 'off', KAFKA_DEAD_LETTER_OFF_ACTION: 'skip' }).consumers[0]?.deadLetterTopic, { kind: 'off', then: 'skip' })
   t.same(warnings({ ...cluster, KAFKA_DEAD_LETTER_OFF_ACTION: 'skip' }),
     ['KAFKA_DEAD_LETTER_OFF_ACTION has no effect: it is for KAFKA_DEAD_LETTER_TOPIC=off'])
   t.equal(refusal({ ...cluster, KAFKA_TOPIC: 'a,dead', KAFKA_DEAD_LETTER_TOPIC: 'dead' }),

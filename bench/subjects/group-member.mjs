@@ -37,7 +37,7 @@ const app = await buildApp(config, {
 await app.listen({ port: 0, host: '127.0.0.1' })
 const telling = setInterval(() => {
   if (cpu !== undefined) cpuUsed = cpuMs(cpu)
-  process.send({ partitions: app.consumer.state.partitions.length, handled, firstAt, lastAt, cpuMs: cpuUsed })
+  process.send({ partitions: app.consumers[0].state.partitions.length, handled, firstAt, lastAt, cpuMs: cpuUsed })
 }, TELL_EVERY_MS)
 process.on('message', async () => {
   clearInterval(telling)

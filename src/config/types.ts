@@ -27,8 +27,8 @@ export interface Config {
   readonly producer: ProducerConfig
   readonly transactions: TransactionsConfig
   readonly reader: ReaderConfig
-  /** `null`: this process only produces. */
-  readonly consumer: ConsumerConfig | null
+  /** Of different names and groups. None: this process only produces. */
+  readonly consumers: readonly ConsumerConfig[]
 }
 
 export interface HttpConfig {
@@ -143,6 +143,8 @@ export interface ReaderConfig {
 }
 
 export interface ConsumerConfig {
+  /** What tells it from the other consumers of the process. */
+  readonly name: string
   readonly groupId: string
   /** `null`: not a static member. */
   readonly groupInstanceId: string | null

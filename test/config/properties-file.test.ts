@@ -79,7 +79,7 @@ t.test('a file may name the cluster and the group', async t => {
     { KAFKA_PROPERTIES_FILE: 'client.properties', KAFKA_TOPIC: 'x' })
   t.equal(config.kafka.embedded, false)
   t.equal(config.kafka.client['bootstrap.servers'], 'a:1,b:2')
-  t.match(config.consumer, { groupId: 'g', topics: ['x'], autoOffsetReset: 'error', isolationLevel: 'read_uncommitted' })
+  t.match(config.consumers[0], { groupId: 'g', topics: ['x'], autoOffsetReset: 'error', isolationLevel: 'read_uncommitted' })
 })
 
 t.test('a file for a cluster that nobody names stops the start', async t => {
@@ -98,7 +98,7 @@ send.buffer.bytes=131072
 `, consumerEnv)
   t.match(config.kafka.client, { 'socket.keepalive.enable': true, 'client.rack': 'r1', 'socket.send.buffer.bytes': 131_072 })
   t.same(config.producer.client, { 'batch.size': 32_768, 'max.in.flight.requests.per.connection': 5 })
-  t.same(config.consumer?.client, { 'fetch.min.bytes': 2, 'fetch.wait.max.ms': 250 })
+  t.same(config.consumers[0]?.client, { 'fetch.min.bytes': 2, 'fetch.wait.max.ms': 250 })
 })
 
 t.test('a property\'s limits are kept, and the error names the file and the property', async t => {
@@ -175,7 +175,7 @@ partitioner=murmur2_random
 queuing.strategy=fifo
 `, consumerEnv)
   t.same(config.producer.client, {})
-  t.same(config.consumer?.client, {})
+  t.same(config.consumers[0]?.client, {})
 })
 
 t.test('sasl.jaas.config is refused where it cannot be used', async t => {
@@ -255,7 +255,7 @@ t.test('a NUL, at which the client would cut a value, stops the start', async t 
 
 t.test('no client property is undefined', async t => {
   const { config } = load(t, 'client.rack=\nbatch.size=1\n', consumerEnv)
-  for (const client of [config.kafka.client, config.producer.client, config.consumer?.client ?? {}]) {
+  for (const client of [config.kafka.client, config.producer.client, config.consumers[0]?.client ?? {}]) {
     for (const [name, value] of Object.entries(client)) t.ok(['string', 'number', 'boolean'].includes(typeof value), name)
   }
 })

@@ -60,7 +60,7 @@ t.test('the example on the embedded broker: orders are paid, bad ones and refuse
   ]
   const posted = await app.inject({ method: 'POST', url: '/topics/orders/records', headers, payload: JSON.stringify({ records }) })
   t.equal(posted.statusCode, 200)
-  const total = () => app.consumer!.state.partitions.reduce((sum, { commitOffset }) => sum + Math.max(0, commitOffset), 0)
+  const total = () => app.consumers[0].state.partitions.reduce((sum, { commitOffset }) => sum + Math.max(0, commitOffset), 0)
   await until(() => total() === records.length, 'all to be completed')
 
   const brokers = logged.find(({ msg }) => msg.startsWith('no KAFKA_BOOTSTRAP_SERVERS'))!.brokers as string

@@ -34,7 +34,7 @@ async function setUp (t: Test, kafka: Kafka, { partitions = 2, env = {}, handler
     })
     t.teardown(() => app.close())
     await app.ready()
-    await waitFor('the assignment', () => app.consumer!.state.partitions.length > 0, { timeoutMs: 30_000 })
+    await waitFor('the assignment', () => app.consumers[0].state.partitions.length > 0, { timeoutMs: 30_000 })
     return app
   }
   const committed = async () => (await kafka.committedOffsets(group)).reduce((sum, { offset }) => sum + offset, 0)
@@ -54,7 +54,7 @@ t.test('seek by offset, time, beginning and end, in the middle of traffic; the n
   const at = Date.now() - 3_600_000
   await kafka.produce(topic, [...some(100, 0, at), ...some(100, 1, at)])
   const app = await start()
-  const { controls } = app.consumer!
+  const { controls } = app.consumers[0]
   await waitFor('all to be committed', async () => await committed() === 200)
 
   let before = handled.length
@@ -109,7 +109,7 @@ t.test('a seek under load: nothing that was fetched before it is handled, and no
   for (const target of [500, 20, 700, 0]) {
     const from = handled.length
     await waitFor('some to be handled', () => handled.length >= from + 30)
-    await app.consumer!.controls.seek({ topic }, target)
+    await app.consumers[0].controls.seek({ topic }, target)
     const before = handled.length
     await waitFor('some more', () => handled.length >= before + 30)
     // One that was in flight may still end; then it goes on from the new place.
@@ -134,29 +134,29 @@ t.test('a pause holds over a rebalance, for partitions that come later as well; 
     }
   })
   const first = await start()
-  t.same((await first.consumer!.controls.pause({ topic, partition: 0 })).length, 1)
-  await first.consumer!.controls.pause({ topic, partition: 1 })
-  await first.consumer!.controls.resume({ topic, partition: 1 })
+  t.same((await first.consumers[0].controls.pause({ topic, partition: 0 })).length, 1)
+  await first.consumers[0].controls.pause({ topic, partition: 1 })
+  await first.consumers[0].controls.resume({ topic, partition: 1 })
   await kafka.produce(topic, [...some(100, 0), ...some(100, 1)])
   await waitFor('the partition that is not paused', () => handled.length === 100)
   t.ok(handled.every(({ partition }) => partition === 1))
   t.equal(peak, 2)
   // Where partitions end is asked every five seconds.
-  await waitFor('the lag of the other one', () => first.consumer!.state.partitions.find(({ partition }) => partition === 0)!.lag === 100)
-  t.match(first.consumer!.state.partitions.find(({ partition }) => partition === 0), { suspended: true })
+  await waitFor('the lag of the other one', () => first.consumers[0].state.partitions.find(({ partition }) => partition === 0)!.lag === 100)
+  t.match(first.consumers[0].state.partitions.find(({ partition }) => partition === 0), { suspended: true })
 
   // Another member takes one of them, and leaves it again.
   const second = await start()
-  const partitionsOf = (app: typeof first) => app.consumer!.state.partitions.length
+  const partitionsOf = (app: typeof first) => app.consumers[0].state.partitions.length
   await waitFor('both to have one', () => partitionsOf(first) === 1 && partitionsOf(second) === 1, { timeoutMs: 30_000 })
   await second.close()
   await waitFor('the first to have both again', () => partitionsOf(first) === 2, { timeoutMs: 30_000 })
-  t.equal(first.consumer!.state.partitions.find(({ partition }) => partition === 0)!.suspended, true)
+  t.equal(first.consumers[0].state.partitions.find(({ partition }) => partition === 0)!.suspended, true)
 
   const before = handled.length
   peak = 0
-  first.consumer!.controls.limit = 20
-  await first.consumer!.controls.resume({ topic, partition: 0 })
+  first.consumers[0].controls.limit = 20
+  await first.consumers[0].controls.resume({ topic, partition: 0 })
   await kafka.produce(topic, some(100, 1))
   await waitFor('everything', () => handled.length === before + 200, { timeoutMs: 30_000 })
   t.ok(peak > 2 && peak <= 20, `${peak} at once`)

@@ -15,7 +15,7 @@ async function setUp (t: Test, env: Readonly<Record<string, string>>, overrides:
   t.teardown(() => made.app.close())
   await made.app.ready()
   const line = (msg: string) => made.logged.find(one => one.msg === msg)
-  return { ...made, line, committed: () => made.app.consumer!.state.partitions[0]?.committedOffset ?? -1 }
+  return { ...made, line, committed: () => made.app.consumers[0].state.partitions[0]?.committedOffset ?? -1 }
 }
 
 const textOf = (sent: OutgoingRecord, name: string) => sent.headers?.find(header => header.name === name)?.value.toString()
@@ -50,7 +50,7 @@ t.test('without a group or a topic there is no consumer', async t => {
   ]
   for (const env of lacking) {
     const { app } = await setUp(t, env)
-    t.equal(app.consumer, null)
+    t.same(app.consumers, [])
   }
 })
 
@@ -59,7 +59,7 @@ t.test('dead letters go to the topic with the suffix, to the one topic, or nowhe
     [{}, 'orders.dlq'], [{ KAFKA_DEAD_LETTER_TOPIC: 'failed' }, 'failed'], [{ KAFKA_DEAD_LETTER_TOPIC: 'off' }, null]
   ] as const) {
     const { app } = await setUp(t, { ...FAKE_CLUSTER, ...variables })
-    t.equal(app.consumer?.deadLetterTopicOf('orders'), target)
+    t.equal(app.consumers[0]?.deadLetterTopicOf('orders'), target)
   }
 })
 
@@ -80,9 +80,9 @@ t.test('a record that fails is retried, dead-lettered with the producer, counted
   t.match(line('record failed for good; sending it to the dead-letter topic'), { ...at, level: 50, attempt: 2 })
   t.notMatch(JSON.stringify(logged), /secret payload/, 'no payload in the log')
   const samples = await samplesOf(app)
-  t.equal(samples.get('sluice_consumer_attempts_total{topic="t",outcome="failed"}'), 2)
-  t.equal(samples.get('sluice_consumer_retries_total{topic="t"}'), 1)
-  t.equal(samples.get('sluice_consumer_records_completed_total{topic="t",outcome="dead-lettered"}'), 1)
+  t.equal(samples.get('sluice_consumer_attempts_total{group="g",topic="t",outcome="failed"}'), 2)
+  t.equal(samples.get('sluice_consumer_retries_total{group="g",topic="t"}'), 1)
+  t.equal(samples.get('sluice_consumer_records_completed_total{group="g",topic="t",outcome="dead-lettered"}'), 1)
 })
 
 t.test('a dead letter that the producer refuses is counted, logged and tried again', async t => {
@@ -91,11 +91,11 @@ t.test('a dead letter that the producer refuses is counted, logged and tried aga
   source.append([record({ offset: 0 })])
   source.event('assigned', [P0])
   await until(() => line('dead letter could not be sent; trying again, its key waits') !== undefined, 'the refusal')
-  t.match(app.consumer!.state.problems, ['dead letters cannot be sent: not authorized'])
+  t.match(app.consumers[0].state.problems, ['dead letters cannot be sent: not authorized'])
   kafka.refusal = null
   await until(() => committed() === 1, 'the commit')
-  t.equal((await samplesOf(app)).get('sluice_consumer_dead_letter_refusals_total{topic="t"}'), 1)
-  t.same(app.consumer!.state.problems, [])
+  t.equal((await samplesOf(app)).get('sluice_consumer_dead_letter_refusals_total{group="g",topic="t"}'), 1)
+  t.same(app.consumers[0].state.problems, [])
 })
 
 t.test('a dead letter fits what the producer takes', async t => {
@@ -114,9 +114,9 @@ t.test('with dead letters off a record blocks, or is skipped, and the log says s
   const blocking = await setUp(t, off, { handler })
   blocking.source.append([record({ offset: 0 })])
   blocking.source.event('assigned', [P0])
-  await until(() => blocking.app.consumer!.state.blocked === 1, 'the block')
+  await until(() => blocking.app.consumers[0].state.blocked === 1, 'the block')
   t.match(blocking.line('record failed for good; it holds its key, because dead letters are off'), { level: 50 })
-  t.equal((await samplesOf(blocking.app)).get('sluice_consumer_blocked_records'), 1)
+  t.equal((await samplesOf(blocking.app)).get('sluice_consumer_blocked_records{group="g"}'), 1)
 
   const skipping = await setUp(t, { ...off, KAFKA_DEAD_LETTER_OFF_ACTION: 'skip' }, { handler })
   t.match(skipping.line('dead letters are off and failed records are skipped: what fails for good is only in this log'), { level: 40 })
@@ -124,7 +124,7 @@ t.test('with dead letters off a record blocks, or is skipped, and the log says s
   skipping.source.event('assigned', [P0])
   await until(() => skipping.committed() === 1, 'the commit')
   t.match(skipping.line('record failed for good; skipped'), { level: 50 })
-  t.equal((await samplesOf(skipping.app)).get('sluice_consumer_records_completed_total{topic="t",outcome="skipped"}'), 1)
+  t.equal((await samplesOf(skipping.app)).get('sluice_consumer_records_completed_total{group="g",topic="t",outcome="skipped"}'), 1)
 })
 
 t.test('rebalances, drains and records that come twice are counted and logged', async t => {
@@ -135,7 +135,7 @@ t.test('rebalances, drains and records that come twice are counted and logged', 
   source.redeliver(P0, 0)
   await until(() => line('the log goes on below what was read: it was truncated, or the topic was made anew; reading it again from here') !== undefined, 'the rewind')
   source.event('revoked', [P0])
-  await until(() => app.consumer!.state.partitions.length === 0, 'the revoke')
+  await until(() => app.consumers[0].state.partitions.length === 0, 'the revoke')
   source.event('assigned', [P0])
   source.event('lost', [P0])
   await until(() => line('partitions lost: others may own them already') !== undefined, 'the loss')
@@ -143,11 +143,11 @@ t.test('rebalances, drains and records that come twice are counted and logged', 
   t.match(line('partitions revoked'), { level: 30, partitions: [P0] })
   t.match(line('drained'), { level: 30, partitions: 1 })
   const samples = await samplesOf(app)
-  t.equal(samples.get('sluice_consumer_rebalances_total{type="assigned"}'), 2)
-  t.equal(samples.get('sluice_consumer_rebalances_total{type="revoked"}'), 1)
-  t.equal(samples.get('sluice_consumer_rebalances_total{type="lost"}'), 1)
-  t.equal(samples.get('sluice_consumer_unexpected_records_total{topic="t",what="rewound"}'), 1)
-  t.equal(samples.get('sluice_consumer_drain_duration_seconds_count'), 1)
+  t.equal(samples.get('sluice_consumer_rebalances_total{group="g",type="assigned"}'), 2)
+  t.equal(samples.get('sluice_consumer_rebalances_total{group="g",type="revoked"}'), 1)
+  t.equal(samples.get('sluice_consumer_rebalances_total{group="g",type="lost"}'), 1)
+  t.equal(samples.get('sluice_consumer_unexpected_records_total{group="g",topic="t",what="rewound"}'), 1)
+  t.equal(samples.get('sluice_consumer_drain_duration_seconds_count{group="g"}'), 1)
 })
 
 t.test('a duplicate is counted and logged', async t => {
@@ -155,10 +155,10 @@ t.test('a duplicate is counted and logged', async t => {
   const { app, source, line } = await setUp(t, QUICK, { handler: () => new Promise<void>(resolve => { finish = resolve }) })
   source.append([record({ offset: 0 })])
   source.event('assigned', [P0])
-  await until(() => app.consumer!.state.inFlight === 1, 'the handler')
+  await until(() => app.consumers[0].state.inFlight === 1, 'the handler')
   source.redeliver(P0, 0)
   await until(() => line('record delivered twice; dropped') !== undefined, 'the duplicate')
-  t.equal((await samplesOf(app)).get('sluice_consumer_unexpected_records_total{topic="t",what="duplicate"}'), 1)
+  t.equal((await samplesOf(app)).get('sluice_consumer_unexpected_records_total{group="g",topic="t",what="duplicate"}'), 1)
   finish()
 })
 
@@ -167,7 +167,7 @@ t.test('a drain that is cut off says how many handlers it left', async t => {
   const { app, source, line } = await setUp(t, { ...QUICK, KAFKA_DRAIN_TIMEOUT_MS: '1' }, { handler: () => new Promise<void>(resolve => { finish = resolve }) })
   source.append([record({ offset: 0 })])
   source.event('assigned', [P0])
-  await until(() => app.consumer!.state.inFlight === 1, 'the handler')
+  await until(() => app.consumers[0].state.inFlight === 1, 'the handler')
   source.event('revoked', [P0])
   await until(() => line('drain ended before all handlers did; their records are delivered again') !== undefined, 'the end of the drain')
   t.match(line('drain ended before all handlers did; their records are delivered again'), { level: 40, partitions: 1, abandoned: 1 })
@@ -189,9 +189,9 @@ t.test('failed commits and polls are counted and logged', async t => {
   }
   await until(() => line('the consumer reports a failure') !== undefined, 'the failure of the poll')
   const samples = await samplesOf(app)
-  t.ok(samples.get('sluice_consumer_commits_total{result="failed"}')! >= 1)
-  t.equal(samples.get('sluice_consumer_commits_total{result="acknowledged"}'), 1)
-  t.equal(samples.get('sluice_consumer_poll_failures_total'), 1)
+  t.ok(samples.get('sluice_consumer_commits_total{group="g",result="failed"}')! >= 1)
+  t.equal(samples.get('sluice_consumer_commits_total{group="g",result="acknowledged"}'), 1)
+  t.equal(samples.get('sluice_consumer_poll_failures_total{group="g"}'), 1)
 })
 
 t.test('handlers that run out of time are counted, and those that never settle', async t => {
@@ -206,9 +206,9 @@ t.test('handlers that run out of time are counted, and those that never settle',
   source.event('assigned', [P0])
   await until(() => committed() === 2, 'the commit')
   const samples = await samplesOf(app)
-  t.equal(samples.get('sluice_consumer_attempts_total{topic="t",outcome="timed-out"}'), 1)
-  t.equal(samples.get('sluice_consumer_attempts_total{topic="t",outcome="abandoned"}'), 1)
-  t.equal(samples.get('sluice_consumer_abandoned_handlers'), 1)
+  t.equal(samples.get('sluice_consumer_attempts_total{group="g",topic="t",outcome="timed-out"}'), 1)
+  t.equal(samples.get('sluice_consumer_attempts_total{group="g",topic="t",outcome="abandoned"}'), 1)
+  t.equal(samples.get('sluice_consumer_abandoned_handlers{group="g"}'), 1)
 })
 
 t.test('a member that fails for good is made anew, counted and logged', async t => {
@@ -222,7 +222,7 @@ t.test('a member that fails for good is made anew, counted and logged', async t 
   })
   await until(() => connects === 2, 'the second connect')
   t.match(line('the consumer failed; making it anew'), { level: 50, delayMs: 500, err: { message: 'no broker' } })
-  t.equal((await samplesOf(app)).get('sluice_consumer_restarts_total'), 1)
+  t.equal((await samplesOf(app)).get('sluice_consumer_restarts_total{group="g"}'), 1)
 })
 
 t.test('the built-in handler says at the start that it does nothing but log', async t => {

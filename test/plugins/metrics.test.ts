@@ -10,11 +10,11 @@ t.test('what is to be set before a scrape is set, each time, in the order in whi
   let waiting = 0
   app.metrics.onScrape(() => {
     order.push('first')
-    app.metrics.consumer.waiting.set(++waiting)
+    app.metrics.producer.pendingRecords.set(++waiting)
   })
   app.metrics.onScrape(() => { order.push('second') })
-  t.match(await app.metrics.scrape(), /^sluice_consumer_waiting_records 1$/m)
-  t.match(await app.metrics.scrape(), /^sluice_consumer_waiting_records 2$/m)
+  t.match(await app.metrics.scrape(), /^sluice_produce_pending_records 1$/m)
+  t.match(await app.metrics.scrape(), /^sluice_produce_pending_records 2$/m)
   t.same(order, ['first', 'second', 'first', 'second'])
 })
 
@@ -23,9 +23,9 @@ t.test('two gateways in one process count apart', async t => {
   t.teardown(() => Promise.all([one.close(), other.close()]))
   await one.register(metrics)
   await other.register(metrics)
-  one.metrics.consumer.restarts.inc()
-  t.match(await one.metrics.scrape(), /^sluice_consumer_restarts_total 1$/m)
-  t.match(await other.metrics.scrape(), /^sluice_consumer_restarts_total 0$/m)
+  one.metrics.producer.replaced.inc()
+  t.match(await one.metrics.scrape(), /^sluice_produce_clients_replaced_total 1$/m)
+  t.match(await other.metrics.scrape(), /^sluice_produce_clients_replaced_total 0$/m)
 })
 
 t.test('requests are counted by method, declared route and status', async t => {

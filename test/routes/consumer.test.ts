@@ -36,7 +36,7 @@ t.test('running: what is in flight, and each partition with its window and lag',
   source.append([0, 1, 2].map(offset => record({ offset, key: Buffer.from('k'), value: Buffer.alloc(50) })))
   source.endOffsets.set('t/0', 3)
   source.event('assigned', [P0])
-  await until(() => app.consumer!.state.inFlight === 1 && app.consumer!.state.partitions[0].committedOffset === 1, 'the second record, and a commit')
+  await until(() => app.consumers[0].state.inFlight === 1 && app.consumers[0].state.partitions[0].committedOffset === 1, 'the second record, and a commit')
   const res = await app.inject('/consumer')
   t.equal(res.statusCode, 200)
   t.equal(res.headers['content-type'], 'application/json; charset=utf-8')
@@ -66,7 +66,7 @@ t.test('running: what is in flight, and each partition with its window and lag',
     }]
   })
   finish()
-  await until(() => app.consumer!.state.partitions[0].commitOffset === 2, 'the second')
+  await until(() => app.consumers[0].state.partitions[0].commitOffset === 2, 'the second')
   finish()
 })
 
@@ -76,10 +76,10 @@ t.test('problems are told, and a lag that is not known is null', async t => {
   t.teardown(() => app.close())
   await app.ready()
   source.event('assigned', [P0])
-  await until(() => app.consumer!.state.partitions.length === 1, 'the assignment')
+  await until(() => app.consumers[0].state.partitions.length === 1, 'the assignment')
   t.match((await app.inject('/consumer')).json(), { partitions: [{ lag: null, commitOffset: -1 }] })
   source.append([record({ offset: 0 })])
-  await until(() => app.consumer!.state.blocked === 1, 'the failure')
+  await until(() => app.consumers[0].state.blocked === 1, 'the failure')
   t.match((await app.inject('/consumer')).json(), {
     blocked: 1, problems: ['1 failed records hold their keys, because dead letters are off'], partitions: [{ lag: 1 }]
   })

@@ -133,14 +133,14 @@ t.test('readyz: while it drains it says so, and is asked all the same', async t 
   const states: unknown[] = []
   assign(source)
   source.append([record({ offset: 0 })])
-  await until(() => app.consumer!.state.inFlight === 1, 'the handler')
+  await until(() => app.consumers[0].state.inFlight === 1, 'the handler')
   await isReady(200)
   const closing = app.close()
-  await until(() => app.consumer!.state.phase === 'draining', 'the drain')
-  states.push(await app.consumer!.problems())
+  await until(() => app.consumers[0].state.phase === 'draining', 'the drain')
+  states.push(await app.consumers[0].problems())
   finish()
   await closing
-  states.push(await app.consumer!.problems())
+  states.push(await app.consumers[0].problems())
   t.same(states, [['the consumer is draining'], ['the consumer is stopped']])
 })
 
@@ -154,7 +154,7 @@ t.test('readyz: a process that only produces has no partitions, and needs none',
 t.test('healthz: 200 as long as the consumer\'s loop turns, 503 when it has not for longer than it may', async t => {
   const { app, source } = await setUp(t, { ...FAKE_CLUSTER, KAFKA_STALL_TIMEOUT_MS: '1000' })
   assign(source)
-  await until(() => app.consumer!.state.phase === 'running', 'the assignment')
+  await until(() => app.consumers[0].state.phase === 'running', 'the assignment')
   let goOn: (() => void) | undefined
   const { poll } = source
   source.poll = async (max, timeoutMs) => {
@@ -165,7 +165,7 @@ t.test('healthz: 200 as long as the consumer\'s loop turns, 503 when it has not 
   t.match(await app.inject('/healthz'), { statusCode: 200, body: '{"status":"ok","reasons":[]}' })
   await until(async () => (await app.inject('/healthz')).statusCode === 503, 'the stall to be noticed')
   t.match((await app.inject('/healthz')).json(), { status: 'stalled', reasons: [/^the consumer's loop has not turned for \d+ s$/] })
-  t.match((await app.inject('/metrics')).body, /^sluice_consumer_stalled\{reason="loop"\} 1$/m)
+  t.match((await app.inject('/metrics')).body, /^sluice_consumer_stalled\{group="g",reason="loop"\} 1$/m)
   source.poll = poll
   goOn!()
   await until(async () => (await app.inject('/healthz')).statusCode === 200, 'the loop to turn')
@@ -195,7 +195,7 @@ t.test('healthz: a consumer whose lag grows while nothing arrives has stalled, a
   const { app, source } = await setUp(t, { ...FAKE_CLUSTER, KAFKA_STALL_TIMEOUT_MS: '1000' })
   const health = async () => (await app.inject('/healthz')).json<{ status: string, reasons: string[] }>()
   source.event('assigned', [P0])
-  await until(() => app.consumer!.state.partitions.length === 1, 'the assignment')
+  await until(() => app.consumers[0].state.partitions.length === 1, 'the assignment')
   t.same(await health(), { status: 'ok', reasons: [] })
   // The source hands nothing out, and its end moves on all the same.
   let end = 10
@@ -206,5 +206,5 @@ t.test('healthz: a consumer whose lag grows while nothing arrives has stalled, a
   const response = await app.inject('/healthz')
   t.equal(response.statusCode, 503)
   t.match(response.json(), { reasons: [/^nothing of t\/0 arrives: its lag grew from \d+ to \d+ in \d+ s$/] })
-  t.match((await app.inject('/metrics')).body, /^sluice_consumer_stalled\{reason="silent"\} 1$/m)
+  t.match((await app.inject('/metrics')).body, /^sluice_consumer_stalled\{group="g",reason="silent"\} 1$/m)
 })

@@ -118,7 +118,7 @@ export class Gateway {
     return found!
   }
 
-  /** Every sample of /metrics by its name with labels, as in `sluice_consumer_lag_records{topic="a",partition="0"}`. */
+  /** Every sample of /metrics by its name with labels, as in `sluice_consumer_lag_records{group="g",topic="a",partition="0"}`. */
   async metrics (): Promise<Map<string, number>> {
     const text = await (await this.get('/metrics')).text()
     const samples = text.split('\n').filter(line => line !== '' && !line.startsWith('#'))
