@@ -3,6 +3,7 @@ import { accessConfig } from './config/access.js'
 import { ConfigError, quoted } from './config/config-error.js'
 import { variableSchemas, type Environment, type Variable } from './config/environment-schema.js'
 import { checkVariables, gatherVariables, type RawVariables } from './config/environment.js'
+import { readConsumersFile } from './config/consumers-file.js'
 import { isHost, isLoopback, parseAllowedHosts, parseBootstrapServers, parseTopics } from './config/names.js'
 import { nearest } from './config/nearest.js'
 import { readPropertiesFile, type FileSettings } from './config/properties-file.js'
@@ -48,8 +49,9 @@ export function loadConfig (env: NodeJS.ProcessEnv = process.env, options: LoadO
   checkCombinations(values, nameOf)
 
   const kafka = kafkaConfig(values, file, nameOf, cwd)
-  const topics = subscription(values, kafka.embedded)
-  const consumer = consumerConfig(values, kafka.embedded, topics, file, cwd)
+  const setting: Setting = { raw, file, embedded: kafka.embedded, cwd }
+  const declared = values.KAFKA_CONSUMERS_FILE === undefined ? null : declaredConsumers(values.KAFKA_CONSUMERS_FILE, setting)
+  const { consumers, maxInFlightTotal, warnings: ofNone } = declared ?? onlyConsumer(values, nameOf, setting)
   const config: Config = {
     http: httpConfig(values, cwd),
     webhooks: {
@@ -70,7 +72,7 @@ export function loadConfig (env: NodeJS.ProcessEnv = process.env, options: LoadO
       maxBytes: values.STREAM_MAX_BYTES,
       idleTimeoutMs: values.STREAM_IDLE_TIMEOUT_MS
     },
-    producer: producerConfig(values, topics, file),
+    producer: producerConfig(values, declared === null ? subscription(values, kafka.embedded) : [], file),
     transactions: {
       idPrefix: values.KAFKA_TRANSACTIONAL_ID_PREFIX ?? null,
       producers: values.KAFKA_TRANSACTION_PRODUCERS,
@@ -79,9 +81,10 @@ export function loadConfig (env: NodeJS.ProcessEnv = process.env, options: LoadO
       timeoutMs: values.KAFKA_TRANSACTION_TIMEOUT_MS
     },
     reader: { clients: values.READ_CLIENTS, maxWaiting: values.READ_MAX_WAITING, maxBytes: values.READ_MAX_BYTES },
-    consumers: consumer === null ? [] : [consumer]
+    consumers: consumers.map(({ config }) => config),
+    maxInFlightTotal
   }
-  warnings.push(...file?.warnings ?? [], ...securityWarnings(values, nameOf), ...consumerWarnings(values, raw, file, config, nameOf))
+  warnings.push(...file?.warnings ?? [], ...securityWarnings(values, nameOf), ...ofNone, ...consumers.flatMap(one => one.warnings))
   return { config: deepFreeze(config), warnings }
 }
 
@@ -102,21 +105,30 @@ function warnOfUnknown (raw: RawVariables): string[] {
 
 /** Limits that depend on one another. */
 function checkCombinations (values: Environment, nameOf: NameOf): void {
-  const atLeast = (greater: Variable, lesser: Variable) => {
-    if (values[greater]! < values[lesser]!) {
-      throw new ConfigError(`${nameOf(greater)} must be at least ${nameOf(lesser)} (${values[lesser]}), got '${values[greater]}'`)
-    }
-  }
+  const atLeast = atLeastIn(values, nameOf)
   atLeast('KAFKA_QUEUE_MAX_BYTES', 'KAFKA_MESSAGE_MAX_BYTES')
-  atLeast('KAFKA_MAX_POLL_INTERVAL_MS', 'KAFKA_SESSION_TIMEOUT_MS')
-  atLeast('KAFKA_RETRY_BACKOFF_MAX_MS', 'KAFKA_RETRY_BACKOFF_MS')
-  atLeast('KAFKA_WINDOW_TOTAL_MAX_BYTES', 'KAFKA_WINDOW_MAX_BYTES')
   if (values.KAFKA_DELIVERY_TIMEOUT_MS <= values.KAFKA_LINGER_MS) {
     throw new ConfigError(`${nameOf('KAFKA_DELIVERY_TIMEOUT_MS')} must be greater than ${nameOf('KAFKA_LINGER_MS')} (${values.KAFKA_LINGER_MS}), got '${values.KAFKA_DELIVERY_TIMEOUT_MS}'`)
   }
+}
+
+/** Limits of a consumer that depend on one another. */
+function checkConsumerCombinations (values: Environment, nameOf: NameOf): void {
+  const atLeast = atLeastIn(values, nameOf)
+  atLeast('KAFKA_MAX_POLL_INTERVAL_MS', 'KAFKA_SESSION_TIMEOUT_MS')
+  atLeast('KAFKA_RETRY_BACKOFF_MAX_MS', 'KAFKA_RETRY_BACKOFF_MS')
+  atLeast('KAFKA_WINDOW_TOTAL_MAX_BYTES', 'KAFKA_WINDOW_MAX_BYTES')
   const half = values.KAFKA_MAX_POLL_INTERVAL_MS / 2
   if (values.KAFKA_DRAIN_TIMEOUT_MS > half) {
     throw new ConfigError(`KAFKA_DRAIN_TIMEOUT_MS must be at most half of ${nameOf('KAFKA_MAX_POLL_INTERVAL_MS')} (${half}), got '${values.KAFKA_DRAIN_TIMEOUT_MS}'`)
+  }
+}
+
+function atLeastIn (values: Environment, nameOf: NameOf): (greater: Variable, lesser: Variable) => void {
+  return (greater, lesser) => {
+    if (values[greater]! < values[lesser]!) {
+      throw new ConfigError(`${nameOf(greater)} must be at least ${nameOf(lesser)} (${values[lesser]}), got '${values[greater]}'`)
+    }
   }
 }
 
@@ -182,7 +194,70 @@ function producerConfig (values: Environment, topics: readonly string[], file: F
   }
 }
 
+/** What holds for all consumers. */
+interface Setting {
+  readonly raw: RawVariables
+  readonly file: FileSettings | undefined
+  readonly embedded: boolean
+  readonly cwd: string
+}
+
+interface Consumers {
+  readonly consumers: readonly { readonly config: ConsumerConfig, readonly warnings: readonly string[] }[]
+  readonly maxInFlightTotal: number | null
+  /** Of those that are not there. */
+  readonly warnings: readonly string[]
+}
+
+/** The one that environment variables describe, if any. */
+function onlyConsumer (values: Environment, nameOf: NameOf, setting: Setting): Consumers {
+  const { raw, file, embedded, cwd } = setting
+  checkConsumerCombinations(values, nameOf)
+  const config = consumerConfig(ONLY_CONSUMER, values, embedded, subscription(values, embedded), file, cwd)
+  if (config !== null) {
+    return { consumers: [{ config, warnings: consumerWarnings(values, setting, config, nameOf) }], maxInFlightTotal: null, warnings: [] }
+  }
+  const nothing = (set: Variable, missing: Variable) => [`nothing is consumed: ${set} is set, and ${missing} is not`]
+  // A group in the properties file is for somebody's command line tool; only the environment's is meant for Sluice.
+  const warnings = values.KAFKA_TOPIC !== undefined
+    ? nothing('KAFKA_TOPIC', 'KAFKA_GROUP_ID')
+    : raw.KAFKA_GROUP_ID === undefined ? [] : nothing('KAFKA_GROUP_ID', 'KAFKA_TOPIC')
+  return { consumers: [], maxInFlightTotal: null, warnings }
+}
+
+/** Those of KAFKA_CONSUMERS_FILE: each is read as the environment would be, with what it says in front of the variables. */
+function declaredConsumers (path: string, setting: Setting): Consumers {
+  const { raw, file, embedded, cwd } = setting
+  const both = (['KAFKA_GROUP_ID', 'KAFKA_TOPIC'] as const).find(variable => raw[variable] !== undefined)
+  if (both !== undefined) {
+    throw new ConfigError(`${both} and KAFKA_CONSUMERS_FILE cannot both be set: each consumer in the file says its own`)
+  }
+  const { consumers, maxInFlight } = readConsumersFile(path, cwd)
+  const read = consumers.map(({ name, variables, inFile }) => {
+    try {
+      const both = { ...raw, ...variables }
+      const nameOf: NameOf = variable => both[variable] === undefined ? file?.properties[variable] ?? variable : variable
+      const values = checkVariables({ ...file?.variables, ...both }, variable => nameOf(variable as Variable))
+      checkConsumerCombinations(values, nameOf)
+      const config = consumerConfig(name, values, embedded, parseTopics(values.KAFKA_TOPIC!), file, cwd)!
+      return { config, warnings: consumerWarnings(values, { ...setting, raw: both }, config, nameOf).map(inFile) }
+    } catch (error) {
+      throw error instanceof ConfigError ? new ConfigError(inFile(error.message)) : error
+    }
+  })
+  for (const [index, { config: { retryTopic } }] of read.entries()) {
+    if (retryTopic === null) continue
+    const reader = read.find(({ config }, other) =>
+      other !== index && (config.topics.includes(retryTopic.name) || config.retryTopic?.name === retryTopic.name))
+    if (reader === undefined) continue
+    throw new ConfigError(consumers[index].inFile(
+      `KAFKA_RETRY_TOPIC must be a topic of this consumer's own, got ${quoted(retryTopic.name)}, which ${quoted(reader.config.name)} reads as well`))
+  }
+  return { consumers: read, maxInFlightTotal: maxInFlight, warnings: [] }
+}
+
 function consumerConfig (
+  name: string,
   values: Environment, embedded: boolean, topics: readonly string[], file: FileSettings | undefined, cwd: string
 ): ConsumerConfig | null {
   const handler = values.KAFKA_HANDLER === 'log' ? 'log' : readable(values.KAFKA_HANDLER, 'KAFKA_HANDLER', cwd, false)
@@ -190,7 +265,7 @@ function consumerConfig (
   const groupId = values.KAFKA_GROUP_ID ?? (embedded ? EMBEDDED_GROUP : undefined)
   if (groupId === undefined || topics.length === 0) return null
   return {
-    name: ONLY_CONSUMER,
+    name,
     groupId,
     groupInstanceId: values.KAFKA_GROUP_INSTANCE_ID ?? null,
     topics,
@@ -263,21 +338,13 @@ function deadLetterTarget (values: Environment, topics: readonly string[]): Dead
   return { kind: 'topic', name }
 }
 
-function consumerWarnings (
-  values: Environment, raw: RawVariables, file: FileSettings | undefined, config: Config, nameOf: NameOf
-): string[] {
-  const [consumer] = config.consumers
-  if (consumer === undefined) {
-    if (values.KAFKA_TOPIC !== undefined) return ['nothing is consumed: KAFKA_TOPIC is set, and KAFKA_GROUP_ID is not']
-    // A group in the properties file is for somebody's command line tool; only the environment's is meant for Sluice.
-    return raw.KAFKA_GROUP_ID === undefined ? [] : ['nothing is consumed: KAFKA_GROUP_ID is set, and KAFKA_TOPIC is not']
-  }
+function consumerWarnings (values: Environment, { raw, file }: Setting, consumer: ConsumerConfig, nameOf: NameOf): string[] {
   const warnings: string[] = []
   if (consumer.autoOffsetReset === 'latest') {
     warnings.push(`${nameOf('KAFKA_AUTO_OFFSET_RESET')} is latest: records written to a newly added partition before it is discovered are skipped`)
   }
-  if (config.shutdownTimeoutMs < consumer.drainTimeoutMs) {
-    warnings.push(`SHUTDOWN_TIMEOUT_MS (${config.shutdownTimeoutMs}) is less than KAFKA_DRAIN_TIMEOUT_MS (${consumer.drainTimeoutMs}): a shutdown may end before the records in flight do`)
+  if (values.SHUTDOWN_TIMEOUT_MS < consumer.drainTimeoutMs) {
+    warnings.push(`SHUTDOWN_TIMEOUT_MS (${values.SHUTDOWN_TIMEOUT_MS}) is less than KAFKA_DRAIN_TIMEOUT_MS (${consumer.drainTimeoutMs}): a shutdown may end before the records in flight do`)
   }
   if (consumer.deadLetterTopic.kind !== 'off' && values.KAFKA_DEAD_LETTER_OFF_ACTION === 'skip') {
     warnings.push('KAFKA_DEAD_LETTER_OFF_ACTION has no effect: it is for KAFKA_DEAD_LETTER_TOPIC=off')

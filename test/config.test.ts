@@ -92,7 +92,8 @@ t.test('an empty environment tries things out on loopback with an embedded broke
         stallTimeoutMs: 60_000,
         retry: { maxAttempts: 5, backoffMs: 200, backoffMaxMs: 30_000 },
         deadLetterTopic: { kind: 'suffix', suffix: '.dlq' }
-      }]
+      }],
+      maxInFlightTotal: null
     },
     warnings: []
   })
@@ -253,7 +254,8 @@ t.test('every variable reaches the place that it configures', async t => {
       deadLetterTopic: { kind: 'off', then: 'skip' },
       retryTopic: { name: 'later', afterMs: 21 },
       breaker: { failureShare: 0.5, records: 22, probeMs: 23, probeMaxMs: 30_000 }
-    }]
+    }],
+    maxInFlightTotal: null
   })
 })
 

@@ -5,6 +5,7 @@ import Type from 'typebox'
 //   whenUnset  what applies where there is no default, for the table in docs/configuration.md
 //   secret     never shown
 //   anyCase    lower-cased before it is checked
+//   list       a comma list, which may be a list in KAFKA_CONSUMERS_FILE as well
 // `description` is what the table shows.
 
 const DAY_MS = 86_400_000
@@ -231,7 +232,8 @@ const consumer = {
   })),
   KAFKA_TOPIC: Type.Optional(Type.String({
     description: 'Topics to consume, a comma list. `^` begins a pattern (a JavaScript expression without commas, matched from the start of the name; it finds neither dead-letter and retry topics nor Kafka\'s own)',
-    whenUnset: '`sluice-demo` with the embedded broker, otherwise nothing is consumed'
+    whenUnset: '`sluice-demo` with the embedded broker, otherwise nothing is consumed',
+    list: true
   })),
   KAFKA_AUTO_OFFSET_RESET: oneOf(
     'Where a group without a committed offset begins. `latest` skips what a new partition received before it was discovered; `none` stops',
@@ -307,17 +309,26 @@ const consumer = {
     'Without a dead-letter topic: `block` holds the record\'s key back, `skip` passes the record over, which loses it', 'block', ['block', 'skip'])
 }
 
-/** Every variable, in the order and under the headings of docs/configuration.md. */
+const severalConsumers = {
+  KAFKA_CONSUMERS_FILE: location('YAML or JSON file that declares several consumers (docs/consumers.md). What the variables of the headings below say ' +
+    'are its defaults then, but for `KAFKA_GROUP_ID` and `KAFKA_TOPIC`, which must not be set beside it')
+}
+
+/**
+ * Every variable, in the order and under the headings of docs/configuration.md. What is not `processWide` is a consumer's, and
+ * thereby a member of each consumer in KAFKA_CONSUMERS_FILE.
+ */
 export const environmentGroups = [
-  { title: 'Server', variables: server },
-  { title: 'Kafka', variables: kafka },
-  { title: 'Producer', variables: producer },
-  { title: 'Transactions', variables: transactions },
-  { title: 'Looking at stored records', variables: reader },
+  { title: 'Server', variables: server, processWide: true },
+  { title: 'Kafka', variables: kafka, processWide: true },
+  { title: 'Producer', variables: producer, processWide: true },
+  { title: 'Transactions', variables: transactions, processWide: true },
+  { title: 'Looking at stored records', variables: reader, processWide: true },
+  { title: 'Several consumers', variables: severalConsumers, processWide: true },
   { title: 'Consumer', variables: consumer }
 ] as const
 
-const allVariables = { ...server, ...kafka, ...producer, ...transactions, ...reader, ...consumer }
+const allVariables = { ...server, ...kafka, ...producer, ...transactions, ...reader, ...severalConsumers, ...consumer }
 
 export const environmentSchema = Type.Object(allVariables, { additionalProperties: false })
 
@@ -338,6 +349,7 @@ export interface VariableSchema {
   readonly whenUnset?: string
   readonly secret?: boolean
   readonly anyCase?: boolean
+  readonly list?: boolean
 }
 
 /** By name; a null prototype, so that `KAFKA_…` names are all it knows. */

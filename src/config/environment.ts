@@ -65,7 +65,7 @@ export function checkVariables (raw: RawVariables, name: (variable: string) => s
       schema: environmentSchema,
       data: known,
       env: false,
-      ajv: { customOptions: fresh => { ajv ??= fresh.addVocabulary(['wants', 'whenUnset', 'secret', 'anyCase']); return ajv } }
+      ajv: { customOptions: fresh => { ajv ??= fresh.addVocabulary(['wants', 'whenUnset', 'secret', 'anyCase', 'list']); return ajv } }
     })
   } catch (error) {
     const first = (error as { errors?: { instancePath: string }[] }).errors?.[0]

@@ -29,6 +29,8 @@ export interface Config {
   readonly reader: ReaderConfig
   /** Of different names and groups. None: this process only produces. */
   readonly consumers: readonly ConsumerConfig[]
+  /** Handlers in flight at once, of all consumers together; one for each at least. `null`: each has only its own limit. */
+  readonly maxInFlightTotal: number | null
 }
 
 export interface HttpConfig {
