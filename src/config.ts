@@ -286,6 +286,7 @@ function consumerConfig (
     diversionMaxPerMinute: laterMayPass(values) && deadLetterTopic.kind !== 'off' ? values.KAFKA_DIVERSION_MAX_PER_MINUTE : 0,
     drainTimeoutMs: values.KAFKA_DRAIN_TIMEOUT_MS,
     handler,
+    batches: batchPolicy(values),
     handlerTimeoutMs: values.KAFKA_HANDLER_TIMEOUT_MS,
     handlerGraceMs: values.KAFKA_HANDLER_GRACE_MS,
     maxAbandoned: values.KAFKA_MAX_ABANDONED,
@@ -304,6 +305,23 @@ function consumerConfig (
       probeMaxMs: Math.max(values.KAFKA_BREAKER_PROBE_MS, BREAKER_PROBE_MAX_MS)
     }
   }
+}
+
+function batchPolicy (values: Environment): ConsumerConfig['batches'] {
+  const { KAFKA_HANDLER_BATCH_SIZE: maxRecords, KAFKA_HANDLER_BATCH_WAIT_MS: waitMs, KAFKA_HANDLER_BATCH_BY: by } = values
+  const { KAFKA_ORDER: order } = values
+  if (maxRecords === 1) {
+    const idle = waitMs > 0 ? 'KAFKA_HANDLER_BATCH_WAIT_MS' : by === 'key' ? 'KAFKA_HANDLER_BATCH_BY' : null
+    if (idle === null) return null
+    throw new ConfigError(`${idle} is for batches: set KAFKA_HANDLER_BATCH_SIZE above 1, or leave it out, got '${values[idle]}'`)
+  }
+  if (by === 'key' && order !== 'key') {
+    throw new ConfigError(`KAFKA_HANDLER_BATCH_BY must be partition with KAFKA_ORDER=${order}, got 'key'`)
+  }
+  if (maxRecords > values.KAFKA_WINDOW_MAX_RECORDS) {
+    throw new ConfigError(`KAFKA_HANDLER_BATCH_SIZE must be at most KAFKA_WINDOW_MAX_RECORDS (${values.KAFKA_WINDOW_MAX_RECORDS}), got '${maxRecords}'`)
+  }
+  return { maxRecords, by, waitMs }
 }
 
 /** Whether later records of a key may pass an earlier one that failed. */

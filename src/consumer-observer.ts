@@ -51,7 +51,7 @@ export function createObserver (log: FastifyBaseLogger, metrics: GroupMetrics): 
     },
     attemptEnded ({ topic }, outcome, seconds) {
       const tally = of(topic)
-      tally.duration.observe(seconds)
+      if (seconds !== null) tally.duration.observe(seconds)
       tally.attempts[outcome]++
     },
     attemptFailed (record, attempt, err, then, delayMs) {

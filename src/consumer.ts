@@ -7,7 +7,7 @@ import { createObserver } from './consumer-observer.js'
 import { deadLetterRecord } from './engine/dead-letter.js'
 import { Engine } from './engine/engine.js'
 import { ASKED_DELAY_MAX_MS } from './engine/retry.js'
-import type { Handler, Sink } from './engine/types.js'
+import type { BatchedHandler, Handler, Sink } from './engine/types.js'
 import type { GroupMetrics } from './group-metrics.js'
 import { GroupMember, type ConnectedSource, type GroupMemberState } from './group-member.js'
 import type { HandlerContext } from './handlers/handler.js'
@@ -64,7 +64,7 @@ export interface ConsumerPorts {
   /** Told that another process has this one's group instance id: nothing is consumed any more. */
   readonly onFenced: (error: Error) => void
   /** Instead of the configured handler. */
-  readonly handler?: Handler
+  readonly handler?: Handler | BatchedHandler
   /** Instead of a member of a group in Kafka. */
   readonly connect?: () => Promise<ConnectedSource>
 }
@@ -97,7 +97,7 @@ export async function createConsumer (config: ConsumerConfig, ports: ConsumerPor
   }
 
   // A handler sees the record that it was, wherever it comes from.
-  const handler: Handler = retryTopic === null ? handle : (record, attempt) => handle(original(record), attempt)
+  const handler = retryTopic === null ? handle : ofOriginals(handle, original)
   const enginePorts = {
     handler,
     sink,
@@ -189,6 +189,11 @@ export function excludedTopics (configs: readonly ConsumerConfig[]): ExcludedTop
     ]),
     suffixes: [...new Set(configs.flatMap(({ deadLetterTopic }) => deadLetterTopic.kind === 'suffix' ? [deadLetterTopic.suffix] : []))]
   }
+}
+
+function ofOriginals (handler: Handler | BatchedHandler, original: (record: KafkaRecord) => KafkaRecord): Handler | BatchedHandler {
+  if (typeof handler === 'function') return (record, attempt) => handler(original(record), attempt)
+  return { ...handler, handle: (records, attempt) => handler.handle(records.map(original), attempt) }
 }
 
 function engineOptions (config: ConsumerConfig) {

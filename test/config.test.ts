@@ -86,6 +86,7 @@ t.test('an empty environment tries things out on loopback with an embedded broke
         breaker: { failureShare: 0.8, records: 20, probeMs: 1000, probeMaxMs: 30_000 },
         drainTimeoutMs: 20_000,
         handler: 'log',
+        batches: null,
         handlerTimeoutMs: 60_000,
         handlerGraceMs: 5000,
         maxAbandoned: 10,
@@ -158,6 +159,9 @@ t.test('every variable reaches the place that it configures', async t => {
     KAFKA_DIVERSION_MAX_PER_MINUTE: '20',
     KAFKA_DRAIN_TIMEOUT_MS: '3500',
     KAFKA_HANDLER: 'handler.mjs',
+    KAFKA_HANDLER_BATCH_SIZE: '8',
+    KAFKA_HANDLER_BATCH_WAIT_MS: '24',
+    KAFKA_HANDLER_BATCH_BY: 'partition',
     KAFKA_HANDLER_TIMEOUT_MS: '13',
     KAFKA_HANDLER_GRACE_MS: '14',
     KAFKA_MAX_ABANDONED: '15',
@@ -246,6 +250,7 @@ t.test('every variable reaches the place that it configures', async t => {
       diversionMaxPerMinute: 0,
       drainTimeoutMs: 3500,
       handler: resolve(dir, 'handler.mjs'),
+      batches: { maxRecords: 8, by: 'partition', waitMs: 24 },
       handlerTimeoutMs: 13,
       handlerGraceMs: 14,
       maxAbandoned: 15,
@@ -271,6 +276,7 @@ t.test('every number is accepted at its limits and refused one step beyond', asy
     KAFKA_DRAIN_TIMEOUT_MS: { KAFKA_MAX_POLL_INTERVAL_MS: '86400000' },
     KAFKA_WINDOW_MAX_BYTES: { KAFKA_WINDOW_TOTAL_MAX_BYTES: '68719476736' },
     KAFKA_WINDOW_TOTAL_MAX_BYTES: { KAFKA_WINDOW_MAX_BYTES: '1' },
+    KAFKA_HANDLER_BATCH_WAIT_MS: { KAFKA_HANDLER_BATCH_SIZE: '2' },
     KAFKA_RETRY_BACKOFF_MS: { KAFKA_RETRY_BACKOFF_MAX_MS: '3600000' },
     KAFKA_RETRY_BACKOFF_MAX_MS: { KAFKA_RETRY_BACKOFF_MS: '0' }
   }
@@ -462,6 +468,23 @@ t.test('limits that depend on one another are compared, and equal ones are accep
   t.doesNotThrow(() => loadConfig({ ...poll, KAFKA_DRAIN_TIMEOUT_MS: '22500' }))
   t.equal(refusal({ ...poll, KAFKA_DRAIN_TIMEOUT_MS: '22501' }),
     "KAFKA_DRAIN_TIMEOUT_MS must be at most half of KAFKA_MAX_POLL_INTERVAL_MS (22500), got '22501'")
+})
+
+t.test('settings of batches are refused where there are none, or where they cannot be', async t => {
+  const size = { KAFKA_HANDLER_BATCH_SIZE: '2' }
+  t.equal(load({}).consumers[0]?.batches, null)
+  t.equal(load({ KAFKA_HANDLER_BATCH_SIZE: '1', KAFKA_HANDLER_BATCH_WAIT_MS: '0', KAFKA_HANDLER_BATCH_BY: 'partition' }).consumers[0]?.batches, null)
+  t.same(load({ ...size, KAFKA_HANDLER_BATCH_BY: 'key' }).consumers[0]?.batches, { maxRecords: 2, by: 'key', waitMs: 0 })
+  t.equal(refusal({ KAFKA_HANDLER_BATCH_WAIT_MS: '5' }),
+    "KAFKA_HANDLER_BATCH_WAIT_MS is for batches: set KAFKA_HANDLER_BATCH_SIZE above 1, or leave it out, got '5'")
+  t.equal(refusal({ KAFKA_HANDLER_BATCH_BY: 'key' }),
+    "KAFKA_HANDLER_BATCH_BY is for batches: set KAFKA_HANDLER_BATCH_SIZE above 1, or leave it out, got 'key'")
+  for (const order of ['unordered', 'partition']) {
+    t.equal(refusal({ ...size, KAFKA_HANDLER_BATCH_BY: 'key', KAFKA_ORDER: order }), `KAFKA_HANDLER_BATCH_BY must be partition with KAFKA_ORDER=${order}, got 'key'`)
+  }
+  t.doesNotThrow(() => loadConfig({ KAFKA_HANDLER_BATCH_SIZE: '9', KAFKA_WINDOW_MAX_RECORDS: '9' }))
+  t.equal(refusal({ KAFKA_HANDLER_BATCH_SIZE: '9', KAFKA_WINDOW_MAX_RECORDS: '8' }),
+    "KAFKA_HANDLER_BATCH_SIZE must be at most KAFKA_WINDOW_MAX_RECORDS (8), got '9'")
 })
 
 t.test('a shutdown shorter than the drain is a warning', async t => {

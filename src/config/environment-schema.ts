@@ -271,6 +271,15 @@ const consumer = {
     'How long records in flight may take to finish on a shutdown or a rebalance; at most half of `KAFKA_MAX_POLL_INTERVAL_MS`, and less than `SHUTDOWN_TIMEOUT_MS`',
     20_000, 0, DAY_MS / 2),
   KAFKA_HANDLER: Type.String({ description: '`log`, or the path of a module whose default export handles a record', default: 'log' }),
+  KAFKA_HANDLER_BATCH_SIZE: Type.Integer({
+    description: 'Records that the handler gets in one call, at most; above 1 it is called with an array of them, also for one record',
+    default: 1,
+    minimum: 1,
+    maximum: 10_000
+  }),
+  KAFKA_HANDLER_BATCH_WAIT_MS: milliseconds('How long a batch that is not full waits for more; 0: it goes with what is there', 0, 0, 60_000),
+  KAFKA_HANDLER_BATCH_BY: oneOf(
+    'What the records of a batch have in common; `key` needs `KAFKA_ORDER=key`', 'partition', ['partition', 'key']),
   KAFKA_HANDLER_TIMEOUT_MS: milliseconds('How long one attempt may take', 60_000),
   KAFKA_HANDLER_GRACE_MS: milliseconds('How long a handler may take to stop once its signal is aborted', 5000, 0, 3_600_000),
   KAFKA_MAX_ABANDONED: Type.Integer({

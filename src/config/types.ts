@@ -3,6 +3,7 @@
 import type { SignatureRule } from '../webhook-signature.js'
 
 import type { PrincipalSettings } from '../auth/rules-file.js'
+import type { BatchPolicy } from '../engine/types.js'
 
 /** librdkafka properties, by their librdkafka names. Never holds `undefined`: the client would send the word. */
 export type ClientProperties = Readonly<Record<string, string | number | boolean>>
@@ -176,6 +177,8 @@ export interface ConsumerConfig {
   readonly drainTimeoutMs: number
   /** `log`, or the absolute path of a module. */
   readonly handler: string
+  /** `null`: the handler takes records one by one. */
+  readonly batches: BatchPolicy | null
   readonly handlerTimeoutMs: number
   readonly handlerGraceMs: number
   readonly maxAbandoned: number

@@ -16,6 +16,24 @@ export class HandlerNeverSettledError extends Error {
   }
 }
 
+/**
+ * What is said of each record of a batch whose handler failed as a whole. Which of them is at fault is not known, so what the
+ * error says of a record (`retriable`, `drop`) does not hold; when to try again, and that there is an outage, does.
+ */
+export class BatchFailedError extends Error {
+  declare readonly cause: Error
+  readonly retryAfterMs: unknown
+  readonly outage: unknown
+
+  constructor (count: number, cause: Error) {
+    super(`the handler failed for a batch of ${count} records as a whole: ${cause.message}`, { cause })
+    this.name = 'BatchFailedError'
+    const { retryAfterMs, outage } = adviceOf(cause)
+    this.retryAfterMs = retryAfterMs
+    this.outage = outage
+  }
+}
+
 /** What a dead letter says of a record whose attempts were used up by processes that ended before they could tell why. */
 export class AttemptsUsedUpError extends Error {
   constructor (attempts: number) {

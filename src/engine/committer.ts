@@ -1,6 +1,6 @@
 import type { OwnedPartition } from './owned-partition.js'
 import { METADATA_MAX_BYTES } from './progress.js'
-import type { AttemptLog } from './runner.js'
+import type { AttemptLog } from './verdicts.js'
 import type { OffsetCommit } from './types.js'
 
 /** When completed work is committed: whichever comes first. */

@@ -14,8 +14,8 @@ import { Suspensions } from './suspensions.js'
 import { TopicIdentity } from './topic-identity.js'
 import {
   CommitError, PollError,
-  type Clock, type CommittedOffset, type Handler, type Observer, type Position, type RebalanceEvent, type ResetPolicy, type Sink,
-  type Source, type TopicPartition
+  type BatchedHandler, type Clock, type CommittedOffset, type Handler, type Observer, type Position, type RebalanceEvent, type ResetPolicy,
+  type Sink, type Source, type TopicPartition
 } from './types.js'
 
 export interface EngineOptions extends RunnerOptions {
@@ -36,7 +36,7 @@ export interface EngineOptions extends RunnerOptions {
 
 export interface EnginePorts extends IntakePorts {
   readonly source: Source
-  readonly handler: Handler
+  readonly handler: Handler | BatchedHandler
   readonly sink: Sink
   readonly clock: Clock
   readonly observer: Observer

@@ -1,10 +1,12 @@
 import type { KafkaRecord } from '../record.js'
 import type { OwnedPartition } from './owned-partition.js'
-import type { Lane, Schedulable } from './scheduler.js'
-import type { Attempt } from './types.js'
+import type { Lane, Schedulable } from './lanes.js'
+import type { Attempt, BatchAttempt } from './types.js'
 
-/** One attempt at a record: what the handler sees of it, and what the runner knows of it. */
+/** One call of the handler: what it sees of it, and what the runner knows of it. */
 export class Run implements Attempt {
+  /** Its record, the first of a batch. */
+  readonly entry: Entry
   readonly attempt: number
   readonly startedAt: number
   /** The handler has returned, or thrown. */
@@ -13,20 +15,21 @@ export class Run implements Attempt {
   expiredAt: number | null = null
   /** It did not settle within the grace after that: its slot is free again, its lane is not. */
   abandoned = false
-  /** Nothing more will be done for its record here, though its lane may still be held by this run. */
-  recordDone = false
   /** Started while the breaker probed: how it ends decides whether the others go on. */
   probe = false
-  // Links of the runner's list of what is in flight, oldest first.
-  before: Entry | null = null
-  after: Entry | null = null
+  // Links of the list of what is in flight, oldest first.
+  before: Run | null = null
+  after: Run | null = null
   #controller: AbortController | null = null
   #reason: Error | null = null
 
-  constructor (attempt: number, startedAt: number) {
-    this.attempt = attempt
+  constructor (entry: Entry, startedAt: number) {
+    this.entry = entry
+    this.attempt = entry.attempts
     this.startedAt = startedAt
   }
+
+  get entries (): readonly Entry[] { return [this.entry] }
 
   /** Made when first asked for: an AbortController for each record would cost more than the rest of the engine. */
   get signal (): AbortSignal {
@@ -47,6 +50,20 @@ export class Run implements Attempt {
   }
 }
 
+/** One call of a handler of batches. */
+export class BatchRun extends Run implements BatchAttempt {
+  readonly #entries: readonly Entry[]
+  readonly attempts: readonly number[]
+
+  constructor (entries: readonly Entry[], startedAt: number) {
+    super(entries[0], startedAt)
+    this.#entries = entries
+    this.attempts = entries.map(({ attempts }) => attempts)
+  }
+
+  override get entries (): readonly Entry[] { return this.#entries }
+}
+
 /** What is to be known of a record that failed, or waits for a time. */
 class Trouble {
   /** The commit that tells of its attempts: the next one waits for it. 0: there is nothing to tell. */
@@ -64,6 +81,8 @@ class Trouble {
   refusals = 0
   /** When it is due again, while it waits between attempts. */
   dueAt = 0
+  /** A batch with it failed as a whole. */
+  suspect = false
 }
 
 /** A record on its way through the engine, from admission to completion or to the end of its epoch. */
@@ -76,6 +95,10 @@ export class Entry implements Schedulable {
   /** Attempts made, those of predecessors included. */
   attempts = 0
   run: Run | null = null
+  /** It is decided what becomes of it after its run, though that may not have settled: it was abandoned. */
+  decided = false
+  /** Nothing more will be done for it here, though its lane may still be held by its run. */
+  done = false
   #trouble: Trouble | null = null
 
   constructor (record: KafkaRecord, partition: OwnedPartition, sequence: number, attempts = 0) {
@@ -89,6 +112,11 @@ export class Entry implements Schedulable {
   get trouble (): Trouble {
     this.#trouble ??= new Trouble()
     return this.#trouble
+  }
+
+  /** It may be its fault if a batch with it fails, or if the process ends. */
+  get alone (): boolean {
+    return this.attempts > 0 || this.partition.careful > 0 || (this.#trouble !== null && this.#trouble.suspect)
   }
 
   get failure (): Error | null { return this.#trouble === null ? null : this.#trouble.failure }

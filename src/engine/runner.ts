@@ -1,112 +1,81 @@
 import {
-  asError, AttemptsUsedUpError, DivertedError, HandlerNeverSettledError, HandlerTimeoutError, PartitionGivenUpError
+  asError, AttemptsUsedUpError, BatchFailedError, DivertedError, HandlerNeverSettledError, PartitionGivenUpError
 } from './attempt-errors.js'
+import { DONE, readAnswer, type BatchResult } from './batch-answer.js'
+import { whichStand } from './batch-order.js'
 import { Breaker, type BreakerOptions } from './breaker.js'
-import { DelayQueue } from './delay-queue.js'
-import { Entry, Run } from './entry.js'
+import { BatchRun, Run, type Entry } from './entry.js'
+import { InFlight, type TimeLimits } from './in-flight.js'
 import type { OwnedPartition } from './owned-partition.js'
-import { isDrop, isOutage, isRetriable, retryDelay, type RetryPolicy } from './retry.js'
+import { isOutage, isRetriable } from './retry.js'
 import { Scheduler, type Order } from './scheduler.js'
-import type { Clock, Handler, Observer, Outcome, Sink } from './types.js'
+import type { BatchedHandler, Clock, Handler, Observer, Sink } from './types.js'
+import { Verdicts, type AttemptLog, type Completed, type VerdictOptions } from './verdicts.js'
 
-export interface RunnerOptions {
+export interface RunnerOptions extends TimeLimits, VerdictOptions {
   readonly order: Order
-  /** Handlers in flight at once, in the whole process. */
+  /** Handlers in flight at once, in the whole process. A batch is one. */
   readonly maxInFlight: number
-  /** After this a handler's signal is aborted. */
-  readonly handlerTimeoutMs: number
-  /** How long after that it may take to settle before its slot is taken from it. */
-  readonly handlerGraceMs: number
-  /** Handlers that never settled, at most: at the cap they keep their slots, and admission stops. */
-  readonly maxAbandoned: number
-  readonly retry: RetryPolicy
-  /** What becomes of a record whose attempts are used up. */
-  readonly exhausted: 'dead-letter' | 'block' | 'skip'
-  /** A wait of at least this goes through the retry topic instead of holding the record's key here. `null`: there is none. */
-  readonly deferAfterMs: number | null
   readonly breaker: BreakerOptions
-}
-
-/** Where attempts are written down, so that they outlive the process. */
-export interface AttemptLog {
-  /** The attempts of a partition have changed: answers the number of the commit that says so. */
-  note (): number
-  /** Commits up to this number have been acknowledged, or have failed. */
-  readonly settled: number
 }
 
 /** A record that is started with care: its attempt is announced, which takes a commit, before it is made. */
 interface Alone { readonly entry: Entry, announced: boolean, started: boolean }
 
-/** A dead letter that could not be sent is tried again, at first after this. */
-const SINK_RETRY_MS = 500
-const SINK_RETRY_MAX_MS = 30_000
-
 /**
- * Runs handlers: never more than the limit at once, in the scheduler's order, with retries, time limits and dead
- * letters. It knows nothing of fetching and committing: `completed` is called for every record that is done for good.
+ * Runs handlers: never more than the limit at once, in the scheduler's order, for one record or for one batch, with time limits
+ * and the breaker. What becomes of the records then is up to the verdicts. It knows nothing of fetching and committing.
  */
 export class Runner {
   readonly scheduler: Scheduler
   readonly #options: RunnerOptions
-  readonly #handler: Handler
-  readonly #sink: Sink
+  readonly #handler: Handler | null
+  /** Instead of it: records are handled in batches. */
+  readonly #batched: BatchedHandler | null
   readonly #clock: Clock
   readonly #observer: Observer
-  readonly #completed: (entry: Entry) => void
   readonly breaker: Breaker
   readonly #log: AttemptLog
-  // Between two attempts, or between two tries to send them off.
-  readonly #delayed: DelayQueue
-  // Due again, but what is to be remembered of their attempts is not written down yet.
-  #unwritten: Entry[] = []
-  readonly #blocked = new Set<Entry>()
-  // Told to end because they hold up their partition.
-  readonly #diverted = new Set<Entry>()
+  readonly #verdicts: Verdicts
+  readonly #inFlight: InFlight
   // A record that is started with care, until its attempt has ended: see `#goOnAlone`. Nothing else is started meanwhile.
   #alone: Alone | null = null
   #limit: number
   // How many may run now: the limit, or less while the breaker is not closed.
   #startLimit: number
-  #inFlight = 0
-  #abandoned = 0
-  #sending = 0
   // Attempts that ended well, ever.
   #handled = 0
-  #oldest: Entry | null = null
-  #newest: Entry | null = null
   #pumping = false
-  /** Why the last dead letter could not be sent, `null` once one could. */
-  deadLetterError: Error | null = null
 
+  /** @param completed is told of every record that is done for good */
   constructor (
     options: RunnerOptions,
-    ports: { handler: Handler, sink: Sink, clock: Clock, observer: Observer },
+    ports: { readonly handler: Handler | BatchedHandler, readonly sink: Sink, readonly clock: Clock, readonly observer: Observer },
     log: AttemptLog,
-    completed: (entry: Entry) => void
+    completed: Completed
   ) {
+    const { handler, clock } = ports
     this.#options = options
-    this.#handler = ports.handler
-    this.#sink = ports.sink
-    this.#clock = ports.clock
+    this.#handler = typeof handler === 'function' ? handler : null
+    this.#batched = typeof handler === 'function' ? null : handler
+    this.#clock = clock
     this.#observer = ports.observer
     this.#log = log
-    this.#completed = completed
     this.#limit = this.#startLimit = options.maxInFlight
-    this.scheduler = new Scheduler(options.order)
+    const pump = () => this.pump()
+    this.scheduler = new Scheduler(options.order, this.#batched === null ? null : { policy: this.#batched.batches, clock, due: pump })
+    this.#verdicts = new Verdicts(options, ports, this.scheduler, log, completed, pump)
+    this.#inFlight = new InFlight(options, run => this.#abandoned(run))
     this.breaker = new Breaker(options.breaker)
-    this.#delayed = new DelayQueue(ports.clock, entries => this.#due(entries))
   }
 
-  get inFlight (): number { return this.#inFlight }
-  get abandoned (): number { return this.#abandoned }
-  /** Dead letters, and records for the retry topic, that wait for their acknowledgement. */
-  get deadLettering (): number { return this.#sending }
-  /** Records between two attempts, or between two tries to send them off. */
-  get retrying (): number { return this.#delayed.size + this.#unwritten.length }
-  /** Records whose attempts are used up, and that hold their key for want of a dead-letter topic. */
-  get blocked (): number { return this.#blocked.size }
-  get saturatedByAbandoned (): boolean { return this.#abandoned >= this.#options.maxAbandoned }
+  get inFlight (): number { return this.#inFlight.count }
+  get abandoned (): number { return this.#inFlight.abandoned }
+  get saturatedByAbandoned (): boolean { return this.#inFlight.saturatedByAbandoned }
+  get deadLettering (): number { return this.#verdicts.sending }
+  get retrying (): number { return this.#verdicts.retrying }
+  get blocked (): number { return this.#verdicts.blocked }
+  get deadLetterError (): Error | null { return this.#verdicts.deadLetterError }
 
   /** Handlers in flight at once, in the whole process. What is in flight above a new limit ends in its own time. */
   get limit (): number { return this.#limit }
@@ -118,12 +87,7 @@ export class Runner {
 
   /** @param delayMs it is not due before that */
   add (entry: Entry, delayMs = 0): void {
-    // Whoever blocks rather than loses gets another attempt from a process that starts anew.
-    const { exhausted, retry } = this.#options
-    if (exhausted === 'block' && entry.attempts >= retry.maxAttempts) entry.attempts = retry.maxAttempts - 1
-    if (delayMs > 0) this.#delayed.push(entry, delayMs)
-    else if (entry.partition.begunBy > this.#log.settled) this.#unwritten.push(entry)
-    else this.scheduler.add(entry)
+    this.#verdicts.add(entry, delayMs)
   }
 
   /** Starts what may start. Called whenever something was added or has ended. */
@@ -137,12 +101,7 @@ export class Runner {
           if (!this.#goOnAlone(this.#alone)) break
           continue
         }
-        if (this.#inFlight >= this.#startLimit) break
-        const entry = this.scheduler.take() as Entry | null
-        if (entry === null) break
-        if (entry.attempts >= this.#options.retry.maxAttempts) this.#usedUp(entry, new AttemptsUsedUpError(entry.attempts))
-        else if (entry.partition.careful > 0) this.#alone = { entry, announced: false, started: false }
-        else this.#start(entry)
+        if (this.#inFlight.count >= this.#startLimit || !this.#startNext()) break
       }
     } finally {
       this.#pumping = false
@@ -151,26 +110,8 @@ export class Runner {
 
   /** Looks for handlers whose time is over. Called every turn of the loop: limits are kept to about 100 ms. */
   sweep (): void {
-    const { handlerTimeoutMs, handlerGraceMs } = this.#options
     const now = this.#clock.now()
-    for (let entry = this.#oldest; entry !== null;) {
-      const run = entry.run!
-      const next = run.after
-      // The list is in the order of starting, so the first that still has time ends the search.
-      if (now - run.startedAt < handlerTimeoutMs) break
-      if (run.expiredAt === null) {
-        run.expiredAt = now
-        run.abort(new HandlerTimeoutError(handlerTimeoutMs))
-      } else if (now - run.expiredAt >= handlerGraceMs && !this.saturatedByAbandoned) {
-        this.#abandon(entry, run)
-      }
-      entry = next
-    }
-    for (const entry of this.#diverted) {
-      const run = entry.run!
-      if (run.settled || run.abandoned) this.#diverted.delete(entry)
-      else if (now - run.expiredAt! >= handlerGraceMs && !this.saturatedByAbandoned) this.#abandon(entry, run)
-    }
+    this.#inFlight.sweep(now)
     if (this.breaker.tick(now)) {
       this.#observer.breakerMoved('probing', null)
       this.#relimit()
@@ -187,139 +128,206 @@ export class Runner {
 
   #dropOne (partition: OwnedPartition): void {
     this.scheduler.drop(partition.topic, partition.partition)
-    const ofIt = (entry: Entry) => entry.partition === partition
-    const dropped = [...this.#delayed.remove(ofIt), ...this.#unwritten.filter(ofIt), ...[...this.#blocked].filter(ofIt)]
-    if (this.#unwritten.length > 0) this.#unwritten = this.#unwritten.filter(entry => !ofIt(entry))
-    if (this.#alone?.entry.partition === partition) {
-      if (!this.#alone.started) dropped.push(this.#takeBack(this.#alone))
-      this.#alone = null
-    }
-    for (const entry of dropped) {
-      this.#blocked.delete(entry)
-      this.#leaveLane(entry)
-    }
+    this.#verdicts.drop(partition)
+    if (this.#alone?.entry.partition !== partition) return
+    if (!this.#alone.started) this.#verdicts.leaveLane(this.#takeBack(this.#alone))
+    this.#alone = null
   }
 
   /** Aborts the signals of a partition's handlers. */
   abort (partition: OwnedPartition, reason: Error): void {
-    for (let entry = this.#oldest; entry !== null; entry = entry.run!.after) {
-      if (entry.partition === partition) entry.run!.abort(reason)
-    }
+    this.#inFlight.abort(partition, reason)
   }
 
   /**
-   * Takes a record out of the way of its partition: told to end where it runs, and sent off with its attempts as they are.
-   * Returns it, or `null` where nothing can be done about it: it waits for its turn, is on its way already, or is meant to block.
+   * Takes a record out of the way of its partition: told to end where it runs, with its batch, and sent off with its attempts as
+   * they are. Returns it, or `null` where nothing can be done about it: it waits for its turn, is on its way already, or is meant
+   * to block.
    */
   divert (partition: OwnedPartition, sequence: number): Entry | null {
     const wanted = (entry: Entry) => entry.partition === partition && entry.sequence === sequence
-    for (let entry = this.#oldest; entry !== null; entry = entry.run!.after) {
-      if (!wanted(entry)) continue
-      if (entry.diverted) return null
-      entry.trouble.diverted = true
-      entry.run!.expiredAt ??= this.#clock.now()
-      entry.run!.abort(new DivertedError())
-      this.#diverted.add(entry)
-      return entry
+    const running = this.#inFlight.divert(wanted, this.#clock.now())
+    if (running !== null) {
+      if (running.diverted) return null
+      running.trouble.diverted = true
+      return running
     }
-    const waiting = this.#delayed.find(wanted) ?? this.#unwritten.find(wanted)
-    if (waiting === undefined || waiting.failure !== null) return null
-    this.#delayed.remove(wanted)
-    this.#unwritten = this.#unwritten.filter(entry => entry !== waiting)
-    waiting.trouble.diverted = true
-    this.#usedUp(waiting, new DivertedError())
-    return waiting
+    const lingering = this.#inFlight.findLingering(wanted)
+    if (lingering === null) return this.#verdicts.divert(wanted, new DivertedError())
+    if (lingering.decided) return null
+    this.#sendOffUndecided(lingering)
+    return lingering
   }
 
   /** A commit has been acknowledged, or has failed: what waited for it to be written down goes on. */
   attemptsWritten (): void {
-    if (this.#unwritten.length === 0 && this.#alone === null) return
-    const due = this.#unwritten
-    this.#unwritten = []
-    this.#due(due)
+    this.#verdicts.attemptsWritten()
+    if (this.#alone !== null) this.pump()
+  }
+
+  // ---- starting
+
+  /** Returns whether there was anything to start. */
+  #startNext (): boolean {
+    if (this.#batched === null) {
+      const entry = this.scheduler.take() as Entry | null
+      if (entry === null) return false
+      if (this.#mayStart(entry)) this.#start(entry)
+      return true
+    }
+    // An outage is probed with one record.
+    const entries = this.scheduler.takeBatch(this.breaker.closed ? this.#batched.batches.maxRecords : 1) as Entry[]
+    if (entries.length === 0) return false
+    if (this.#mayStart(entries[0])) this.#startBatch(entries)
+    return true
+  }
+
+  /** Whether a record that was taken is to be started like any other. Those that are not come alone. */
+  #mayStart (entry: Entry): boolean {
+    if (entry.attempts >= this.#options.retry.maxAttempts) this.#verdicts.usedUp(entry, new AttemptsUsedUpError(entry.attempts))
+    else if (entry.partition.careful > 0) this.#alone = { entry, announced: false, started: false }
+    else return true
+    return false
   }
 
   #start (entry: Entry): void {
-    const run = new Run(++entry.attempts, this.#clock.now())
-    run.probe = this.breaker.state === 'probing'
+    entry.attempts++
+    const run = new Run(entry, this.#clock.now())
     entry.run = run
-    this.#inFlight++
-    entry.partition.inFlight++
-    this.#link(entry, run)
+    this.#inFlight.add(run)
+    run.probe = this.breaker.state === 'probing'
     let result
     try {
-      result = this.#handler(entry.record, run)
+      result = this.#handler!(entry.record, run)
       // What only looks like a promise may settle twice, or throw: made into a real one, it can't.
       if (isThenable(result) && !(result instanceof Promise)) result = Promise.resolve(result)
     } catch (error) {
-      this.#ended(entry, run, error, true)
+      this.#ended(run, error, true)
       return
     }
     if (result instanceof Promise) {
-      result.then(() => this.#ended(entry, run, null, false), error => this.#ended(entry, run, error, true))
+      result.then(value => this.#ended(run, value, false), error => this.#ended(run, error, true))
     } else {
-      this.#ended(entry, run, null, false)
+      this.#ended(run, result, false)
     }
   }
 
-  #ended (entry: Entry, run: Run, error: unknown, failed: boolean): void {
-    run.settled = true
-    if (run.abandoned) {
-      this.#abandoned--
-      // Where its record is done for already, its key has waited for this moment.
-      if (run.recordDone) this.#leaveLane(entry)
-      this.pump()
+  #startBatch (entries: readonly Entry[]): void {
+    for (const entry of entries) entry.attempts++
+    const run = new BatchRun(entries, this.#clock.now())
+    for (const entry of entries) entry.run = run
+    this.#inFlight.add(run)
+    run.probe = this.breaker.state === 'probing'
+    const records = entries.map(({ record }) => record)
+    let answer
+    try {
+      answer = this.#batched!.handle(records, run)
+      if (isThenable(answer) && !(answer instanceof Promise)) answer = Promise.resolve(answer)
+    } catch (error) {
+      this.#batchFailed(run, error)
       return
     }
-    this.#leaveSlot(entry, run)
-    const seconds = (this.#clock.now() - run.startedAt) / 1000
-    this.#observer.attemptEnded(entry.record, failed ? (run.expiredAt === null ? 'failed' : 'timed-out') : 'ok', seconds)
-    if (!entry.partition.owned) {
-      // 1. The record was in flight. 2. Its partition was revoked or lost. 3. Its handler ends here.
-      // Its epoch is over: whoever owns the partition now decides about the record.
-      this.#leaveLane(entry)
-    } else if (!failed) {
-      this.#handled++
-      if (run.probe || this.breaker.closed) this.#tellBreaker(entry, run, null)
-      this.#complete(entry, 'handled')
+    if (answer instanceof Promise) {
+      answer.then(answer => this.#batchAnswered(run, answer), error => this.#batchFailed(run, error))
     } else {
-      this.#failed(entry, run, asError(error))
+      this.#batchAnswered(run, answer)
+    }
+  }
+
+  // ---- ending
+
+  /** @param result what the handler answered, or why it failed */
+  #ended (run: Run, result: unknown, failed: boolean): void {
+    const { entry } = run
+    this.#settled(run)
+    if (!run.abandoned) {
+      this.#tellEnded(run, entry, failed, this.#secondsOf(run))
+      this.#conclude(run, entry, result, failed)
+    } else if (entry.done) {
+      // Its key has waited for this moment.
+      this.#verdicts.leaveLane(entry)
     }
     this.pump()
   }
 
-  #failed (entry: Entry, run: Run, error: Error): void {
-    const retriable = isRetriable(error)
-    const { draining } = entry.partition
-    if (!entry.diverted && !draining) this.#tellBreaker(entry, run, retriable ? error : null)
-    // What fails during an outage does not lose attempts by it: neither what opened the breaker nor what comes after.
-    const excused = retriable && !run.abandoned && ((isOutage(error) && this.#isOutageStill(entry)) || !this.breaker.closed)
-    if (draining) {
-      // An attempt that was cut short is none.
-      if (excused || run.abortReason instanceof PartitionGivenUpError) entry.attempts--
-      this.#remember(entry)
-      this.#observer.attemptFailed(entry.record, run.attempt, error, 'given-back', null)
-      this.#leaveLane(entry)
+  #batchAnswered (run: BatchRun, answer: unknown): void {
+    let results
+    try {
+      results = readAnswer(answer, run.entries.length)
+    } catch (error) {
+      this.#batchFailed(run, error)
       return
     }
-    if (excused) entry.attempts--
-    const last = run.abandoned || entry.diverted
-    const delayMs = last ? null : retryDelay(this.#options.retry, entry.attempts, error, this.#clock.random(), entry.excuses)
-    this.#remember(entry)
-    if (isDrop(error)) {
-      this.#observer.attemptFailed(entry.record, run.attempt, error, 'drop', null)
-      this.#complete(entry, 'skipped')
-    } else if (delayMs === null) {
-      this.#usedUp(entry, error)
-    } else if (this.#options.deferAfterMs !== null && delayMs >= this.#options.deferAfterMs) {
-      this.#observer.attemptFailed(entry.record, run.attempt, error, 'defer', delayMs)
-      entry.trouble.failure = error
-      entry.trouble.deferMs = delayMs
-      this.#sendOff(entry)
-    } else {
-      this.#observer.attemptFailed(entry.record, run.attempt, error, 'retry', delayMs)
-      this.#delayed.push(entry, delayMs)
+    this.#batchEnded(run, results, false)
+  }
+
+  #batchFailed (run: BatchRun, thrown: unknown): void {
+    const { entries } = run
+    const error = asError(thrown)
+    const ofMany = entries.length > 1 ? new BatchFailedError(entries.length, error) : error
+    this.#batchEnded(run, entries.map(({ diverted }) => ({ failed: true, error: diverted ? error : ofMany })), true)
+  }
+
+  /** @param results `null`: all are done */
+  #batchEnded (run: BatchRun, results: readonly BatchResult[] | null, asAWhole: boolean): void {
+    const { entries } = run
+    this.#settled(run)
+    const stands = whichStand(entries, results)
+    // The call took its time once, whatever the number of its records.
+    let seconds: number | null = this.#secondsOf(run)
+    for (const [index, entry] of entries.entries()) {
+      if (entry.decided) {
+        if (entry.done) this.#verdicts.leaveLane(entry)
+      } else if (stands[index]) {
+        const result = results === null ? DONE : results[index]
+        // Of an abandoned one it was told when that happened.
+        if (!run.abandoned) this.#tellEnded(run, entry, result.failed, seconds)
+        seconds = null
+        this.#conclude(run, entry, result.failed ? result.error : result.value, result.failed)
+      }
     }
+    // From the last to the first: each is put in front of those that come after it.
+    for (let index = entries.length - 1; index > 0; index--) {
+      const entry = entries[index]
+      if (stands[index] || entry.decided) continue
+      if (asAWhole) entry.trouble.suspect = true
+      // Its attempt was none. That of an abandoned batch has been written down.
+      if (!run.abandoned) entry.attempts--
+      this.#verdicts.giveBack(entry)
+    }
+    this.pump()
+  }
+
+  #conclude (run: Run, entry: Entry, result: unknown, failed: boolean): void {
+    if (!entry.partition.owned) {
+      // 1. The record was in flight. 2. Its partition was revoked or lost. 3. Its handler ends here.
+      // Its epoch is over: whoever owns the partition now decides about the record.
+      this.#verdicts.leaveLane(entry)
+    } else if (failed) {
+      this.#failed(run, entry, asError(result))
+    } else {
+      this.#handled++
+      if (run.probe || this.breaker.closed) this.#tellBreaker(entry, run, null)
+      this.#verdicts.complete(entry, 'handled', result)
+    }
+  }
+
+  #failed (run: Run, entry: Entry, error: Error): void {
+    const { draining } = entry.partition
+    const { abortReason } = run
+    const suspect = error instanceof BatchFailedError
+    const retriable = isRetriable(suspect ? error.cause : error)
+    // Told to end because another record of its batch has to make way: that says nothing of this one.
+    const bystander = abortReason instanceof DivertedError && !entry.diverted
+    // A call that failed as a whole is one failure, whatever the number of its records.
+    const counts = !entry.diverted && !bystander && !draining && (!suspect || entry === run.entry)
+    if (counts) this.#tellBreaker(entry, run, retriable ? error : null)
+    // What fails during an outage does not lose attempts by it: neither what opened the breaker nor what comes after.
+    const outage = retriable && !run.abandoned && ((isOutage(error) && this.#isOutageStill(entry)) || !this.breaker.closed)
+    // An attempt that was cut short is none.
+    const excused = outage || bystander || (draining && abortReason instanceof PartitionGivenUpError)
+    const last = entry.diverted || (run.abandoned && !run.settled)
+    this.#verdicts.failed(entry, error, { excused, last, suspect })
   }
 
   /**
@@ -333,59 +341,47 @@ export class Runner {
     return still
   }
 
-  /** Nothing more is tried with it here. */
-  #usedUp (entry: Entry, error: Error): void {
-    const { exhausted, deferAfterMs, retry } = this.#options
-    entry.trouble.failure = error
-    if (entry.diverted && deferAfterMs !== null && entry.attempts < retry.maxAttempts) entry.trouble.deferMs = deferAfterMs
-    const then = entry.deferMs === null ? exhausted : 'defer'
-    this.#observer.attemptFailed(entry.record, entry.attempts, error, then, entry.deferMs)
-    if (then === 'skip') this.#complete(entry, 'skipped')
-    else if (then === 'block') this.#blocked.add(entry)
-    else this.#sendOff(entry)
+  /** A call has lost its slot: it has not settled, and may never. */
+  #abandoned (run: Run): void {
+    const { entries } = run
+    if (this.#alone?.entry === run.entry) this.#alone = null
+    const seconds = this.#secondsOf(run)
+    for (const entry of entries) {
+      this.#observer.attemptEnded(entry.record, 'abandoned', entry === run.entry ? seconds : null)
+      if (entries.length === 1) {
+        entry.decided = true
+        if (entry.partition.owned) this.#failed(run, entry, new HandlerNeverSettledError(run.attempt, seconds))
+        else this.#verdicts.leaveLane(entry)
+      } else if (entry.partition.owned) {
+        // Of many, nobody knows which is at fault, and all are in its hands still: they wait until it settles, and where it never
+        // does, a next owner tries each alone. What holds up its partition does not wait.
+        this.#verdicts.suspect(entry)
+        this.#verdicts.remember(entry)
+        if (entry.diverted && !entry.partition.draining) this.#sendOffUndecided(entry)
+      }
+    }
   }
 
-  /** Sends it to the dead-letter topic, or to the retry topic. */
-  #sendOff (entry: Entry): void {
-    const { partition } = entry
-    partition.deadLettering++
-    this.#sending++
-    const sent = () => {
-      this.deadLetterError = null
-      if (partition.owned) this.#complete(entry, entry.deferMs === null ? 'dead-lettered' : 'deferred')
-      else this.#leaveLane(entry)
-    }
-    const refused = (error: unknown) => {
-      this.deadLetterError = asError(error)
-      // What the retry topic does not take waits in place after all, or is a dead letter where it may not wait.
-      const waits = entry.deferMs !== null && !entry.diverted
-      const delayMs = waits ? entry.deferMs! : Math.min(SINK_RETRY_MAX_MS, SINK_RETRY_MS * 2 ** entry.trouble.refusals++)
-      this.#observer.deadLetterRefused(entry.record, this.deadLetterError, delayMs)
-      if (waits) entry.trouble.failure = null
-      entry.trouble.deferMs = null
-      if (partition.owned && !partition.draining) this.#delayed.push(entry, delayMs)
-      else this.#leaveLane(entry)
-    }
-    const arrived = (then: () => void) => {
-      partition.deadLettering--
-      this.#sending--
-      then()
-      this.pump()
-    }
-    let sending
-    try {
-      sending = this.#sink({ record: entry.record, attempts: entry.attempts, error: entry.failure!, retryInMs: entry.deferMs })
-    } catch (error) {
-      sending = Promise.reject(error)
-    }
-    sending.then(() => arrived(sent), error => arrived(() => refused(error)))
+  #sendOffUndecided (entry: Entry): void {
+    entry.decided = true
+    entry.trouble.diverted = true
+    this.#verdicts.usedUp(entry, new DivertedError())
   }
 
-  /** Notes the attempts of a record that is not done, to be committed with the offsets. */
-  #remember (entry: Entry): void {
-    entry.partition.remember(entry.record, entry.attempts)
-    entry.trouble.ticket = this.#log.note()
+  #settled (run: Run): void {
+    this.#inFlight.settled(run)
+    if (this.#alone !== null && this.#alone.entry === run.entry) this.#alone = null
   }
+
+  #tellEnded (run: Run, { record }: Entry, failed: boolean, seconds: number | null): void {
+    this.#observer.attemptEnded(record, failed ? (run.expiredAt === null ? 'failed' : 'timed-out') : 'ok', seconds)
+  }
+
+  #secondsOf ({ startedAt }: Run): number {
+    return (this.#clock.now() - startedAt) / 1000
+  }
+
+  // ---- with care
 
   /**
    * Starts a record with care: once nothing else is in flight, and its attempt is written down. Whatever ends the process then
@@ -393,7 +389,7 @@ export class Runner {
    */
   #goOnAlone (alone: Alone): boolean {
     const { entry } = alone
-    if (alone.started || this.#inFlight > 0) return false
+    if (alone.started || this.#inFlight.count > 0) return false
     if (this.#startLimit === 0 || entry.partition.suspended) {
       this.#alone = null
       this.scheduler.putBack(this.#takeBack(alone))
@@ -406,7 +402,8 @@ export class Runner {
     }
     if (entry.ticket > this.#log.settled) return false
     alone.started = true
-    this.#start(entry)
+    if (this.#batched === null) this.#start(entry)
+    else this.#startBatch([entry])
     return true
   }
 
@@ -415,6 +412,8 @@ export class Runner {
     if (announced) entry.partition.remember(entry.record, entry.attempts)
     return entry
   }
+
+  // ---- the breaker
 
   #tellBreaker (entry: Entry, run: Run, failure: Error | null): void {
     const { breaker } = this
@@ -432,65 +431,6 @@ export class Runner {
   #relimit (): void {
     const { state } = this.breaker
     this.#startLimit = state === 'closed' ? this.#limit : state === 'probing' ? 1 : 0
-  }
-
-  #abandon (entry: Entry, run: Run): void {
-    run.abandoned = true
-    this.#abandoned++
-    this.#leaveSlot(entry, run)
-    const seconds = (this.#clock.now() - run.startedAt) / 1000
-    this.#observer.attemptEnded(entry.record, 'abandoned', seconds)
-    if (entry.partition.owned) this.#failed(entry, run, new HandlerNeverSettledError(run.attempt, seconds))
-    else this.#leaveLane(entry)
-  }
-
-  #complete (entry: Entry, outcome: Outcome): void {
-    const { partition } = entry
-    this.#observer.completed(entry.record, outcome, entry.attempts)
-    if (partition.attempts.size > 0) partition.attempts.delete(entry.record.offset)
-    if (partition.careful > 0) partition.careful--
-    this.#leaveLane(entry)
-    this.#completed(entry)
-  }
-
-  /** Ends a record here. The lane of an abandoned run stays held until that run settles. */
-  #leaveLane (entry: Entry): void {
-    const { run } = entry
-    if (run !== null) run.recordDone = true
-    const running = run !== null && run.abandoned && !run.settled
-    if (!running && entry.lane !== null) this.scheduler.release(entry)
-  }
-
-  #due (entries: readonly Entry[]): void {
-    for (const entry of entries) {
-      if (entry.failure !== null) this.#sendOff(entry)
-      else if (Math.max(entry.ticket, entry.partition.begunBy) > this.#log.settled) this.#unwritten.push(entry)
-      else if (entry.lane === null) this.scheduler.add(entry)
-      else this.scheduler.putBack(entry)
-    }
-    this.pump()
-  }
-
-  #leaveSlot (entry: Entry, run: Run): void {
-    this.#unlink(run)
-    this.#inFlight--
-    entry.partition.inFlight--
-    if (this.#alone?.entry === entry) this.#alone = null
-  }
-
-  #link (entry: Entry, run: Run): void {
-    run.before = this.#newest
-    if (this.#newest === null) this.#oldest = entry
-    else this.#newest.run!.after = entry
-    this.#newest = entry
-  }
-
-  #unlink (run: Run): void {
-    if (run.before === null) this.#oldest = run.after
-    else run.before.run!.after = run.after
-    if (run.after === null) this.#newest = run.before
-    else run.after.run!.before = run.before
-    run.before = run.after = null
   }
 }
 

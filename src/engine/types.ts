@@ -131,6 +131,36 @@ export interface Attempt {
 /** Does the work. A resolved (or no) promise completes the record; a rejected one is a failed attempt. */
 export type Handler = (record: KafkaRecord, attempt: Attempt) => Promise<unknown> | unknown
 
+/** What a handler of batches is told about the attempt it makes. */
+export interface BatchAttempt {
+  /** The number of this attempt at each of the records, in their order; 1 for the first. */
+  readonly attempts: readonly number[]
+  /** Aborted when the time limit has passed, when the partition must be given up, or when one of the records is to make way. */
+  readonly signal: AbortSignal
+}
+
+/**
+ * Does the work for records of one partition, in offset order. What it answers is read by `readAnswer`: nothing, or how each of
+ * them ended. A rejected promise, or an answer that is not understood, is a failed attempt at all of them.
+ */
+export type BatchHandler = (records: readonly KafkaRecord[], attempt: BatchAttempt) => Promise<unknown> | unknown
+
+/** What makes a batch. */
+export interface BatchPolicy {
+  /** Records, at most; 2 or more. */
+  readonly maxRecords: number
+  /** What all of its records have in common. `key` needs the order `key`: records without a key are batched among themselves. */
+  readonly by: 'partition' | 'key'
+  /** How long a batch that is not full waits for more; 0: it goes with what is there. */
+  readonly waitMs: number
+}
+
+/** A handler of batches, and what it takes. One of its calls is one handler in flight. */
+export interface BatchedHandler {
+  readonly handle: BatchHandler
+  readonly batches: BatchPolicy
+}
+
 /** A record that used up its attempts, or is to be tried again much later, and why. */
 export interface DeadLetter {
   readonly record: KafkaRecord
@@ -169,8 +199,12 @@ export type Outcome =
 
 /** Is told what happens, for logs and metrics. Must not throw and cannot change anything. */
 export interface Observer {
-  /** `abandoned`: it had not settled after its time limit and grace. */
-  attemptEnded (record: KafkaRecord, outcome: 'ok' | 'failed' | 'timed-out' | 'abandoned', seconds: number): void
+  /**
+   * `abandoned`: it had not settled after its time limit and grace. Of a batch it is told for each record whose attempt counts.
+   *
+   * @param seconds `null`: told with an earlier record of the same batch
+   */
+  attemptEnded (record: KafkaRecord, outcome: 'ok' | 'failed' | 'timed-out' | 'abandoned', seconds: number | null): void
   /** `given-back`: the partition is being revoked, and its next owner tries again. */
   attemptFailed (
     record: KafkaRecord, attempt: number, error: Error,

@@ -1,9 +1,10 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { ConsumerConfig } from '../config/types.js'
-import type { Attempt, Handler } from '../engine/types.js'
+import type { Attempt, BatchedHandler, Handler } from '../engine/types.js'
 import type { KafkaRecord } from '../record.js'
-import type { HandlerContext, RecordHandler } from './handler.js'
-import { logHandler } from './log.js'
+import { ContextOfBatch } from './batch-context.js'
+import type { HandlerContext, RecordBatchHandler, RecordHandler } from './handler.js'
+import { logBatchHandler, logHandler } from './log.js'
 import { loadModule } from './module.js'
 
 /** Everything here is made on demand: most handlers use little of it, and it is made for every attempt. */
@@ -30,13 +31,13 @@ class Context implements HandlerContext {
 
 /** A handler that was made, and how to be rid of what it holds (connections, threads). */
 export interface CreatedHandler {
-  readonly handle: Handler
+  readonly handle: Handler | BatchedHandler
   /** Called once nothing is in flight any more. */
   close (): Promise<void>
 }
 
 /** What of the configuration decides which handler it is. */
-export type HandlerConfig = Pick<ConsumerConfig, 'handler'>
+export type HandlerConfig = Pick<ConsumerConfig, 'handler'> & Partial<Pick<ConsumerConfig, 'batches'>>
 
 /**
  * Makes the handler that the configuration names: `log`, or a module's path.
@@ -44,12 +45,17 @@ export type HandlerConfig = Pick<ConsumerConfig, 'handler'>
  * @throws {Error} where it cannot be used; the process must not start then
  */
 export async function createHandler (
-  { handler: name }: HandlerConfig,
+  { handler: name, batches = null }: HandlerConfig,
   { log, producer }: { readonly log: FastifyBaseLogger, readonly producer: HandlerContext['producer'] }
 ): Promise<CreatedHandler> {
-  const handle: RecordHandler = name === 'log' ? logHandler : await loadModule(name)
+  const close = async () => {}
+  if (batches === null) {
+    const handle: RecordHandler = name === 'log' ? logHandler : await loadModule(name)
+    return { handle: (record, attempt) => handle(record, new Context(record, attempt, log, producer)), close }
+  }
+  const handleBatch = name === 'log' ? logBatchHandler : await loadModule<RecordBatchHandler>(name)
   return {
-    handle: (record, attempt) => handle(record, new Context(record, attempt, log, producer)),
-    close: async () => {}
+    handle: { batches, handle: (records, attempt) => handleBatch(records, new ContextOfBatch(records, attempt, log, producer)) },
+    close
   }
 }

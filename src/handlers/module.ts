@@ -1,12 +1,12 @@
 import { pathToFileURL } from 'node:url'
-import type { RecordHandler } from './handler.js'
+import type { RecordBatchHandler, RecordHandler } from './handler.js'
 
 /**
  * Loads the module that KAFKA_HANDLER names.
  *
  * @throws {Error} one sentence that says which module, what is wrong and what is expected
  */
-export async function loadModule (path: string): Promise<RecordHandler> {
+export async function loadModule<H extends RecordHandler | RecordBatchHandler = RecordHandler> (path: string): Promise<H> {
   let loaded: { default?: unknown }
   try {
     loaded = await import(pathToFileURL(path).href)
@@ -20,5 +20,5 @@ export async function loadModule (path: string): Promise<RecordHandler> {
   if (typeof handler !== 'function') {
     throw new Error(`KAFKA_HANDLER: the default export of ${path} must be a function (record, context) => …, but is ${handler === null ? 'null' : typeof handler}`)
   }
-  return handler as RecordHandler
+  return handler as H
 }

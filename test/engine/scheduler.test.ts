@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { Scheduler, type Order, type Schedulable } from '../../src/engine/scheduler.js'
+import type { Schedulable } from '../../src/engine/lanes.js'
+import { Scheduler, type Order } from '../../src/engine/scheduler.js'
 import { record } from '../support/fake-source.js'
 
 interface Item extends Schedulable { id: number, lock: string | null }
@@ -8,7 +9,8 @@ interface Item extends Schedulable { id: number, lock: string | null }
 function item (id: number, order: Order, topic: string, partition: number, key: string | null): Item {
   const keyed = order === 'key' && key !== null
   const lock = order === 'partition' ? `${topic}/${partition}` : keyed ? `${topic}/${partition}/${key}` : null
-  return { id, lock, lane: null, next: null, record: record({ topic, partition, offset: id, key: key === null ? null : Buffer.from(key) }) }
+  const bytes = key === null ? null : Buffer.from(key)
+  return { id, lock, alone: false, lane: null, next: null, record: record({ topic, partition, offset: id, key: bytes }) }
 }
 
 /** The obvious way: all that wait in one list, and the set of what is locked. */

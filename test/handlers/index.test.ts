@@ -2,6 +2,7 @@ import path from 'node:path'
 import type { FastifyBaseLogger } from 'fastify'
 import t from 'tap'
 import { createHandler } from '../../src/handlers/index.js'
+import type { Handler } from '../../src/engine/types.js'
 import type { HandlerContext } from '../../src/handlers/handler.js'
 import { FakeProducer } from '../support/fake-producer.js'
 import { record } from '../support/fake-source.js'
@@ -22,13 +23,14 @@ function logger () {
 async function handlerOf (directory: string, text: string) {
   const { log, lines, children } = logger()
   const producer = new FakeProducer()
-  return { ...await createHandler({ handler: path.join(directory, text) }, { log, producer }), producer, lines, children }
+  const { handle } = await createHandler({ handler: path.join(directory, text) }, { log, producer })
+  return { handle: handle as Handler, producer, lines, children }
 }
 
 t.test('`log` is the built-in handler', async t => {
   const { log, lines } = logger()
   const { handle } = await createHandler({ handler: 'log' }, { log, producer: new FakeProducer() })
-  await handle(record({ topic: 'orders', partition: 2, offset: 7, value: Buffer.from('x') }), { attempt: 1, signal: new AbortController().signal })
+  await (handle as Handler)(record({ topic: 'orders', partition: 2, offset: 7, value: Buffer.from('x') }), { attempt: 1, signal: new AbortController().signal })
   t.same(lines, [{ topic: 'orders', partition: 2, offset: 7, attempt: 1, key: null, value: 'x', headers: 0, msg: 'record received' }])
 })
 

@@ -1,7 +1,7 @@
 import { Engine, type EngineOptions } from '../../src/engine/engine.js'
 import { decodeProgress } from '../../src/engine/progress.js'
 import type { Suspensions } from '../../src/engine/suspensions.js'
-import type { Attempt, DeadLetter, Deferral, Handler, Observer, Outcome } from '../../src/engine/types.js'
+import type { Attempt, BatchAttempt, BatchedHandler, BatchPolicy, DeadLetter, Deferral, Handler, Observer, Outcome } from '../../src/engine/types.js'
 import type { KafkaRecord } from '../../src/record.js'
 import { FakeClock } from './fake-clock.js'
 import { FakeSource, idOf, record } from './fake-source.js'
@@ -35,6 +35,8 @@ export interface Harness {
   readonly outcomes: Outcome[]
   /** `topic/partition/offset` of every attempt that was started, in that order. */
   readonly started: string[]
+  /** Offsets of every batch that was started, in that order. */
+  readonly batches: number[][]
   readonly letters: DeadLetter[]
   /** Names of what the observer was told, with counts. */
   readonly told: Map<string, number>
@@ -46,10 +48,17 @@ export interface Harness {
 export interface HarnessPorts {
   readonly sink?: (letter: DeadLetter) => Promise<void>
   readonly random?: () => number
+  /** Told of the error of every attempt that failed. */
+  readonly failed?: (error: Error) => void
   readonly deferralOf?: (record: KafkaRecord) => Deferral | null
   readonly suspensions?: Suspensions
   /** A process that was here before, over the same broker, and whose clock is not moved any more: it was killed. */
   readonly after?: Harness
+}
+
+/** A handler of batches, and what it takes. */
+export interface TestBatchHandler extends Partial<BatchPolicy> {
+  readonly handle: (records: readonly KafkaRecord[], attempt: BatchAttempt, clock: FakeClock) => Promise<unknown> | unknown
 }
 
 export type TestHandler = (record: KafkaRecord, attempt: Attempt, clock: FakeClock) => Promise<unknown> | unknown
@@ -60,9 +69,9 @@ export function place ({ topic, partition, offset }: { topic: string, partition:
 
 /** An engine over a fake source and a fake clock, running, with nothing assigned yet. */
 export function harness (
-  handle: TestHandler,
+  handle: TestHandler | TestBatchHandler,
   options: Partial<EngineOptions> = {},
-  { sink, random, deferralOf, suspensions, after }: HarnessPorts = {}
+  { sink, random, failed, deferralOf, suspensions, after }: HarnessPorts = {}
 ): Harness {
   // A clock of its own: that of a predecessor stands still for good, and with it everything of its process.
   const clock = new FakeClock(random)
@@ -71,21 +80,32 @@ export function harness (
   const completed: string[] = []
   const outcomes: Outcome[] = []
   const started: string[] = []
+  const batches: number[][] = []
   const letters: DeadLetter[] = []
   const told = new Map<string, number>()
   const tell = (what: string) => told.set(what, (told.get(what) ?? 0) + 1)
   let running = 0
   let peak = 0
 
-  const handler: Handler = (record, attempt) => {
-    started.push(place(record))
+  const count = (records: readonly KafkaRecord[], call: () => unknown) => {
+    for (const record of records) started.push(place(record))
     peak = Math.max(peak, ++running)
-    const result = (async () => handle(record, attempt, clock))()
-    return result.finally(() => { running-- })
+    return (async () => await call())().finally(() => { running-- })
   }
+  const single = (handle: TestHandler): Handler => (record, attempt) => count([record], () => handle(record, attempt, clock))
+  const batched = ({ handle, ...policy }: TestBatchHandler): BatchedHandler => ({
+    batches: { maxRecords: 10, by: 'partition', waitMs: 0, ...policy },
+    handle (records, attempt) {
+      batches.push(records.map(({ offset }) => offset))
+      return count(records, () => handle(records, attempt, clock))
+    }
+  })
   const observer: Observer = {
     attemptEnded (record, outcome) { tell(`attempt ${outcome}`) },
-    attemptFailed (record, attempt, error, then) { tell(`failed: ${then}`) },
+    attemptFailed (record, attempt, error, then) {
+      tell(`failed: ${then}`)
+      failed?.(error)
+    },
     completed (record, outcome) {
       tell(outcome)
       completed.push(place(record))
@@ -109,7 +129,7 @@ export function harness (
   }
   const engine = new Engine({ ...defaults, ...options }, {
     source,
-    handler,
+    handler: typeof handle === 'function' ? single(handle) : batched(handle),
     sink: async letter => {
       await sink?.(letter)
       letters.push(letter)
@@ -120,7 +140,7 @@ export function harness (
     ...(suspensions !== undefined && { suspensions })
   })
   const run = engine.run()
-  return { clock, source, engine, completed, outcomes, started, letters, told, run, get peak () { return peak } }
+  return { clock, source, engine, completed, outcomes, started, batches, letters, told, run, get peak () { return peak } }
 }
 
 /** Stops the engine, moving the clock until it has. */
