@@ -12,7 +12,9 @@ import type { GroupMetrics } from './group-metrics.js'
 import { GroupMember, type ConnectedSource, type GroupMemberState } from './group-member.js'
 import type { HandlerContext } from './handlers/handler.js'
 import { createHandler } from './handlers/index.js'
+import { producing } from './handlers/producing.js'
 import { connectSource } from './kafka/consumer.js'
+import type { RecordProducer } from './kafka/record-producer.js'
 import { Subscription, type ExcludedTopics } from './kafka/subscription.js'
 import type { KafkaRecord } from './record.js'
 import { deferralOf, originalOf, retryRecord } from './retry-topic.js'
@@ -50,7 +52,7 @@ export interface RunningConsumer extends Consumer {
 export interface ConsumerPorts {
   readonly log: FastifyBaseLogger
   readonly metrics: GroupMetrics
-  readonly producer: HandlerContext['producer']
+  readonly producer: HandlerContext['producer'] & Pick<RecordProducer, 'sendBatch'>
   /** Whether a topic is known not to exist: while the brokers cannot be asked, nothing is known. */
   readonly isMissing: (topic: string) => Promise<boolean>
   /** Properties common to all clients. */
@@ -80,7 +82,7 @@ const WATCH_EVERY_MS = 5_000
 export async function createConsumer (config: ConsumerConfig, ports: ConsumerPorts): Promise<RunningConsumer> {
   const { log, metrics, producer, excludedTopics } = ports
   const created = ports.handler === undefined ? await createHandler(config, { log, producer }) : null
-  const handle = ports.handler ?? created!.handle
+  const handle = producing(ports.handler ?? created!.handle, producer)
   const deadLetterTopicOf = (topic: string) => deadLetterTopic(config.deadLetterTopic, topic)
   const observer = createObserver(log, metrics)
   const { groupId, retryTopic } = config

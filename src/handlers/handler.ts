@@ -13,8 +13,15 @@ export interface HandlerContext {
   readonly producer: { send (record: OutgoingRecord): Promise<Receipt> }
 }
 
+/** What a handler may answer: these records are produced before its record counts as handled. Any other answer is ignored. */
+export interface HandlerAnswer {
+  /** At most 10,000, produced in their order. They are the gateway's from here on: do not change what they hold. */
+  readonly produce: readonly OutgoingRecord[]
+}
+
 /**
  * The default export of a handler module. Returning (or resolving) completes the record; throwing is a failed attempt.
+ * What it answers may be `{ produce: [records] }` (HandlerAnswer); what of that cannot be produced is a failed attempt as well.
  * An error with `retriable: false` goes to the dead-letter topic at once; one with `retryAfterMs` waits that long, a day at
  * most; one with `drop: true` passes the record over, without a dead letter; one with `outage: true` blames what the handler
  * depends on and not the record: it uses up no attempt, unless other records succeed meanwhile, and the circuit breaker counts it.

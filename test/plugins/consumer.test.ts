@@ -85,6 +85,18 @@ t.test('a record that fails is retried, dead-lettered with the producer, counted
   t.equal(samples.get('sluice_consumer_records_completed_total{group="g",topic="t",outcome="dead-lettered"}'), 1)
 })
 
+t.test('what a handler answers is produced before its record is committed; what is refused is a failed attempt', async t => {
+  const { kafka, source, committed } = await setUp(t, QUICK, {
+    handler: ({ offset }: { offset: number }) => ({ produce: offset === 1 ? [{ topic: 'no topic', value: '' }] : [{ topic: 'a', value: `of ${offset}` }] })
+  })
+  source.append([0, 1].map(offset => record({ offset })))
+  source.event('assigned', [P0])
+  await until(() => committed() === 2, 'the commit')
+  t.match(kafka.sent, [{ topic: 'a', value: 'of 0' }, { topic: 't.dlq' }])
+  t.equal(textOf(kafka.sent[1], 'sluice-error-class'), 'ProducedError')
+  t.equal(textOf(kafka.sent[1], 'sluice-attempts'), '1')
+})
+
 t.test('a dead letter that the producer refuses is counted, logged and tried again', async t => {
   const { app, kafka, source, line, committed } = await setUp(t, QUICK, { handler: () => { throw new Error('poison') } })
   kafka.refusal = new Error('not authorized')
