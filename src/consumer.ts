@@ -13,6 +13,7 @@ import { GroupMember, type ConnectedSource, type GroupMemberState } from './grou
 import type { HandlerContext } from './handlers/handler.js'
 import { createHandler } from './handlers/index.js'
 import { producing } from './handlers/producing.js'
+import { sendingWith } from './handlers/sending.js'
 import { connectSource } from './kafka/consumer.js'
 import type { RecordProducer } from './kafka/record-producer.js'
 import { Subscription, type ExcludedTopics } from './kafka/subscription.js'
@@ -82,7 +83,7 @@ const WATCH_EVERY_MS = 5_000
 export async function createConsumer (config: ConsumerConfig, ports: ConsumerPorts): Promise<RunningConsumer> {
   const { log, metrics, producer, excludedTopics } = ports
   const created = ports.handler === undefined ? await createHandler(config, { log, producer }) : null
-  const handle = producing(ports.handler ?? created!.handle, producer)
+  const handle = producing(ports.handler ?? created!.handle, sendingWith(producer))
   const deadLetterTopicOf = (topic: string) => deadLetterTopic(config.deadLetterTopic, topic)
   const observer = createObserver(log, metrics)
   const { groupId, retryTopic } = config

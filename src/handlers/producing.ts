@@ -1,84 +1,65 @@
-import type { Attempt, Handler } from '../engine/types.js'
-import { SluiceError, type ErrorCode } from '../errors.js'
-import type { RecordProducer } from '../kafka/record-producer.js'
+import { DONE, readAnswer, type BatchResult } from '../engine/batch-answer.js'
+import type { BatchedHandler, Handler } from '../engine/types.js'
 import type { OutgoingRecord } from '../record.js'
 import { producedBy } from './produced.js'
 
-/** The record is at fault: Kafka would refuse it again. */
-const REFUSED = new Set<ErrorCode>([
-  'SLUICE_INVALID_REQUEST', 'SLUICE_INVALID_TOPIC_NAME', 'SLUICE_TOPIC_NOT_ALLOWED', 'SLUICE_RECORD_TOO_LARGE', 'SLUICE_RECORD_REJECTED',
-  'SLUICE_UNKNOWN_PARTITION'
-])
-
-/** Records that a handler answered were not produced, or nobody knows whether they were: the attempt has failed. */
-export class NotProducedError extends Error {
-  /** `false` where the record itself is refused. */
-  readonly retriable: boolean
-  /** Kafka, or the way there, is to blame: it uses up no attempt. */
-  readonly outage: boolean
-  constructor (where: string, cause: unknown) {
-    super(`what the handler answered could not be produced${where}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
-    this.name = 'NotProducedError'
-    this.retriable = !(cause instanceof SluiceError && REFUSED.has(cause.code))
-    this.outage = cause instanceof SluiceError && cause.statusCode >= 500
-  }
-}
-
-/** The time was over before Kafka had acknowledged what the handler answered. It may be written all the same. */
-class NotAcknowledgedError extends Error {
-  readonly outage = true
-  constructor (reason: unknown) {
-    super(`what the handler answered was not acknowledged in time: ${reason instanceof Error ? reason.message : String(reason)}`, { cause: reason })
-    this.name = 'NotAcknowledgedError'
-  }
-}
-
-type Producer = Pick<RecordProducer, 'sendBatch'>
+/**
+ * Sees to the records that were answered for one or more records of a batch: a list for each, none of them empty, in their order.
+ * Answers how each of them ends. Must not throw.
+ */
+export type Deliver = (lists: readonly (readonly OutgoingRecord[])[], signal: AbortSignal) => Promise<readonly BatchResult[]>
 
 /**
- * A handler whose answered records (`{ produce: [records] }`) are produced before its record counts as handled: what cannot be produced
- * is a failed attempt. An answer without records costs nothing, and stays synchronous where it was.
+ * A handler whose answered records (`{ produce: [records] }`) are delivered before its record counts as handled: what is no record, or
+ * cannot be delivered, is a failed attempt. An answer without records costs nothing, and stays synchronous where it was.
  */
-export function producing (handle: Handler, producer: Producer): Handler {
-  const sent = (answer: unknown, attempt: Attempt) => {
-    const records = producedBy(answer)
-    return records.length === 0 ? undefined : send(records, producer, attempt)
+export function producing<Given extends Handler | BatchedHandler> (handler: Given, deliver: Deliver): Given
+export function producing (handler: Handler | BatchedHandler, deliver: Deliver): Handler | BatchedHandler {
+  if (typeof handler === 'function') {
+    return (record, attempt) => after(handler(record, attempt), answer => {
+      const records = producedBy(answer)
+      return records.length === 0 ? undefined : deliverOne(records, attempt.signal, deliver)
+    })
   }
-  return (record, attempt) => {
-    const answer = handle(record, attempt)
-    if (!isThenable(answer)) return sent(answer, attempt)
-    // What only looks like a promise may settle twice, or answer no promise: made into a real one, it can't.
-    return (answer instanceof Promise ? answer : Promise.resolve(answer)).then(answer => sent(answer, attempt))
+  const { handle, batches } = handler
+  return {
+    batches,
+    handle: (records, attempt) => after(handle(records, attempt), answer => {
+      const results = readAnswer(answer, records.length)
+      return results === null ? undefined : deliverBatch(results, () => attempt.signal, deliver)
+    })
   }
 }
 
-/** Produces all of them, in their order, and waits for the acknowledgements, as long as the attempt has time. */
-async function send (records: readonly OutgoingRecord[], producer: Producer, { signal }: Pick<Attempt, 'signal'>): Promise<void> {
-  let outcomes
-  try {
-    outcomes = await beforeAbort(producer.sendBatch(records), signal)
-  } catch (error) {
-    throw error instanceof NotAcknowledgedError ? error : new NotProducedError('', error)
+async function deliverOne (records: readonly OutgoingRecord[], signal: AbortSignal, deliver: Deliver): Promise<unknown> {
+  const [result] = await deliver([records], signal)
+  if (result.failed) throw result.error
+  return result.value
+}
+
+/** Answers what `readAnswer` reads. */
+async function deliverBatch (results: readonly BatchResult[], signal: () => AbortSignal, deliver: Deliver): Promise<unknown> {
+  const ended = [...results]
+  const lists = new Map<number, readonly OutgoingRecord[]>()
+  for (const [index, result] of results.entries()) {
+    if (result.failed) continue
+    try {
+      const records = producedBy(result.value)
+      if (records.length > 0) lists.set(index, records)
+      ended[index] = DONE
+    } catch (error) {
+      ended[index] = { failed: true, error }
+    }
   }
-  // Of several, one that is refused for good decides: further attempts would only write the others again.
-  const failures = outcomes.flatMap((outcome, index) =>
-    outcome instanceof Error ? [new NotProducedError(` (record ${index}, topic ${records[index].topic})`, outcome)] : [])
-  if (failures.length > 0) throw failures.find(({ retriable }) => !retriable) ?? failures[0]
+  if (lists.size > 0) {
+    const delivered = await deliver([...lists.values()], signal())
+    for (const [nth, index] of [...lists.keys()].entries()) ended[index] = delivered[nth]
+  }
+  return ended.map(result => result.failed ? { status: 'rejected', reason: result.error } : { status: 'fulfilled', value: result.value })
 }
 
-/**
- * 1. The broker is away. 2. The records wait in the client, for minutes maybe. 3. The attempt's time is over. Without this it would
- * be taken for a handler that never settles.
- */
-function beforeAbort<Value> (promise: Promise<Value>, signal: AbortSignal): Promise<Value> {
-  return new Promise((resolve, reject) => {
-    const aborted = () => reject(new NotAcknowledgedError(signal.reason))
-    if (signal.aborted) aborted()
-    else signal.addEventListener('abort', aborted, { once: true })
-    promise.then(resolve, reject).finally(() => { signal.removeEventListener('abort', aborted) })
-  })
-}
-
-function isThenable (value: unknown): value is PromiseLike<unknown> {
-  return typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function'
+/** What only looks like a promise may settle twice, or answer no promise: made into a real one, it can't. */
+function after (answer: unknown, then: (answer: unknown) => unknown): unknown {
+  if (answer instanceof Promise) return answer.then(then)
+  return typeof (answer as PromiseLike<unknown> | null | undefined)?.then === 'function' ? Promise.resolve(answer).then(then) : then(answer)
 }

@@ -1,12 +1,16 @@
 import t from 'tap'
 import { SluiceError } from '../../src/errors.js'
-import type { Handler } from '../../src/engine/types.js'
-import { producing } from '../../src/handlers/producing.js'
+import { readAnswer } from '../../src/engine/batch-answer.js'
+import type { BatchedHandler, Handler } from '../../src/engine/types.js'
+import { producing as delivering } from '../../src/handlers/producing.js'
+import { sendingWith } from '../../src/handlers/sending.js'
 import { FakeProducer } from '../support/fake-producer.js'
 import { record } from '../support/fake-source.js'
 
 const ONE = record({ offset: 0 })
 const RECORDS = [{ topic: 'a', value: '1' }, { topic: 'b', value: '2' }]
+
+const producing = (handler: Handler, producer: FakeProducer) => delivering(handler, sendingWith(producer))
 
 function setUp (answer: unknown, producer = new FakeProducer()) {
   const controller = new AbortController()
@@ -83,4 +87,36 @@ t.test('an attempt whose time is over does not wait for Kafka any longer', async
   controller.abort(new Error('too late'))
   await failed
   await t.rejects(run() as Promise<unknown>, { message: /too late/ }, 'nor does one that was over before')
+})
+
+const BATCHES = { maxRecords: 3, by: 'partition', waitMs: 0 } as const
+
+async function batchOf (answer: unknown, producer = new FakeProducer(), count = 3) {
+  const handler: BatchedHandler = { batches: BATCHES, handle: () => answer }
+  const { handle, batches } = delivering(handler, sendingWith(producer))
+  t.equal(batches, BATCHES)
+  const records = Array.from({ length: count }, (_, offset) => record({ offset }))
+  const told = await handle(records, { attempts: records.map(() => 1), signal: new AbortController().signal })
+  return { producer, results: readAnswer(told, count) }
+}
+
+t.test('of a batch each record has its own, and ends by itself', async t => {
+  const failure = new Error('mine')
+  const first = await batchOf([{ produce: [{ topic: 'a', value: '0' }, { topic: 'a', value: '1' }] }, failure, { status: 'fulfilled', value: { produce: [{ topic: 'a', value: '2' }] } }])
+  t.same(first.producer.sent.map(({ value }) => value), ['0', '1', '2'])
+  t.same(first.results, [{ failed: false, value: undefined }, { failed: true, error: failure }, { failed: false, value: undefined }])
+
+  const producer = new FakeProducer()
+  producer.outcomes.push(undefined, new SluiceError('SLUICE_RECORD_TOO_LARGE', 'too large'))
+  const second = await batchOf([{ produce: [{ topic: 'a', value: '0' }] }, { produce: [{ topic: 'a', value: '1' }] }, { produce: [{ topic: 'a' }] }], producer)
+  t.match(second.results, [{ failed: false }, { failed: true, error: { message: /record 0, topic a\): too large/, retriable: false } }, { failed: true, error: { name: 'ProducedError' } }])
+
+  producer.refusal = new SluiceError('SLUICE_QUEUE_FULL', 'full')
+  const third = await batchOf([{ produce: [{ topic: 'a', value: '0' }] }, null, { produce: [{ topic: 'a', value: '1' }] }], producer)
+  t.match(third.results, [{ failed: true, error: { outage: true } }, { failed: false }, { failed: true, error: { outage: true } }])
+})
+
+t.test('a batch whose answer is nothing, or not understood, stays what it is', async t => {
+  t.equal((await batchOf(undefined)).results, null)
+  await t.rejects(batchOf(['what']), /got 1 entries for 3 records/)
 })
