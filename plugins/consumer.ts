@@ -3,6 +3,7 @@ import fp from 'fastify-plugin'
 import type { ClientProperties, ConsumerConfig } from '../src/config.js'
 import { createConsumer, excludedTopics, type Consumer, type ConsumerPorts, type RunningConsumer } from '../src/consumer.js'
 import { resetPartitions } from '../src/consumer-gauges.js'
+import { SlotPool } from '../src/engine/slots.js'
 import type { ConnectedSource } from '../src/group-member.js'
 import { ofGroup } from '../src/group-metrics.js'
 
@@ -16,6 +17,8 @@ declare module 'fastify' {
 export interface ConsumerPluginOptions {
   /** Of different names and groups. None: this process only produces. */
   readonly configs: readonly ConsumerConfig[]
+  /** Handlers in flight at once, of all of them together: one for each at least. `null`: each has only its own limit. */
+  readonly maxInFlightTotal: number | null
   /** Properties common to all clients. */
   readonly client: ClientProperties
   /** The largest record that may be produced: dead letters must fit. */
@@ -32,10 +35,11 @@ export interface ConsumerPluginOptions {
 
 /** Runs the consumers from when the process is ready until it closes: then they drain, all at the same time. */
 export default fp<ConsumerPluginOptions>(async (app, options) => {
-  const { configs, handler, connect, onFenced = () => {}, ...ports } = options
+  const { configs, maxInFlightTotal, handler, connect, onFenced = () => {}, ...ports } = options
   const consumers: RunningConsumer[] = []
   app.decorate('consumers', consumers)
   if (configs.length === 0) return
+  if (maxInFlightTotal !== null) app.metrics.consumers.inFlightLimit.set(maxInFlightTotal)
   app.metrics.onScrape(() => {
     resetPartitions(app.metrics.consumer)
     for (const consumer of consumers) consumer.scrape()
@@ -51,6 +55,7 @@ export default fp<ConsumerPluginOptions>(async (app, options) => {
   // After the hooks: where one of them cannot be made, those before it are closed again.
   // What one of them writes is no other one's to find by chance.
   const excluded = excludedTopics(configs)
+  const pool = maxInFlightTotal === null ? undefined : new SlotPool(maxInFlightTotal)
   for (const config of configs) {
     const { groupId } = config
     consumers.push(await createConsumer(config, {
@@ -61,6 +66,7 @@ export default fp<ConsumerPluginOptions>(async (app, options) => {
       isMissing: topic => isMissing(app, topic),
       excludedTopics: excluded,
       onFenced,
+      ...(pool && { pool }),
       ...(handler && { handler }),
       ...(connect && { connect: () => connect(config) })
     }))

@@ -109,6 +109,7 @@ export async function buildApp (config: Config, overrides: Overrides = {}): Prom
     })
     await app.register(consumer, {
       configs: config.consumers,
+      maxInFlightTotal: config.maxInFlightTotal,
       client,
       messageMaxBytes: config.producer.messageMaxBytes,
       closeTimeoutMs: timeBefore(RESERVED_FOR_LEAVING_MS, config),

@@ -7,6 +7,7 @@ import { createObserver } from './consumer-observer.js'
 import { deadLetterRecord } from './engine/dead-letter.js'
 import { Engine } from './engine/engine.js'
 import { ASKED_DELAY_MAX_MS } from './engine/retry.js'
+import type { SlotPool } from './engine/slots.js'
 import type { BatchedHandler, Handler, Sink } from './engine/types.js'
 import type { GroupMetrics } from './group-metrics.js'
 import { GroupMember, type ConnectedSource, type GroupMemberState } from './group-member.js'
@@ -60,6 +61,8 @@ export interface ConsumerPorts {
   readonly client: ClientProperties
   /** What patterns must not find. */
   readonly excludedTopics: ExcludedTopics
+  /** The total of handlers in flight that it shares with other consumers; absent: there is only its own limit. */
+  readonly pool?: SlotPool
   /** The largest record that may be produced: dead letters must fit. */
   readonly messageMaxBytes: number
   /** How long the drain may take when the process closes; at most the consumer's own limit. */
@@ -112,10 +115,17 @@ export async function createConsumer (config: ConsumerConfig, ports: ConsumerPor
   }
   const topics = retryTopic === null ? config.topics : [...config.topics, retryTopic.name]
   const controls = new Controlled(config.maxInFlight, () => member.engine)
+  // From now on, so that what is kept for it is kept before it is connected, too.
+  let slots = ports.pool?.join()
   const member: GroupMember = new GroupMember({
     connect: ports.connect ?? (() => connectSource({ ...config, topics, excludedTopics, client: { ...ports.client, ...config.client } })),
-    createEngine: source => new Engine(
-      { ...engineOptions(config), maxInFlight: controls.limit }, { ...enginePorts, source, suspensions: controls.suspensions }),
+    createEngine: source => {
+      // Handlers of an earlier engine that have not ended by now are as good as abandoned.
+      if (slots !== undefined) slots = ports.pool!.renew(slots)
+      return new Engine(
+        { ...engineOptions(config), maxInFlight: controls.limit },
+        { ...enginePorts, source, suspensions: controls.suspensions, ...(slots && { slots }) })
+    },
     onRestart: (err, delayMs) => {
       metrics.restarts.inc()
       log.error({ err, delayMs }, 'the consumer failed; making it anew')

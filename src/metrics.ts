@@ -67,6 +67,9 @@ export function createMetrics (registry: Registry) {
       clients: gauge('sluice_read_clients', 'Clients for reading stored records that are connected'),
       records: counter('sluice_read_records_total', 'Stored records that were shown')
     },
+    consumers: {
+      inFlightLimit: gauge('sluice_consumers_in_flight_limit_records', 'Handlers that may run at once, of all consumers together (maxProcCount of KAFKA_CONSUMERS_FILE); 0: there is no such limit')
+    },
     // Each has the group that its consumer is a member of: see ofGroup.
     consumer: {
       inFlightLimit: gauge('sluice_consumer_in_flight_limit_records', 'Handlers that may run at once (KAFKA_MAX_PROC_COUNT)', GROUP),

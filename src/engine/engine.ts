@@ -10,6 +10,7 @@ import type { OwnedPartition } from './owned-partition.js'
 import { byPartition, partitionId } from './partition-id.js'
 import { topicIdIn } from './progress.js'
 import { Runner, type RunnerOptions } from './runner.js'
+import type { Slots } from './slots.js'
 import { Suspensions } from './suspensions.js'
 import { TopicIdentity } from './topic-identity.js'
 import {
@@ -40,6 +41,8 @@ export interface EnginePorts extends IntakePorts {
   readonly sink: Sink
   readonly clock: Clock
   readonly observer: Observer
+  /** Where several engines share a total of handlers in flight. */
+  readonly slots?: Slots
   /** What operators have paused, where that is to outlive this engine. */
   readonly suspensions?: Suspensions
 }

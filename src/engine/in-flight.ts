@@ -1,6 +1,7 @@
 import { DivertedError, HandlerTimeoutError } from './attempt-errors.js'
 import type { Entry, Run } from './entry.js'
 import type { OwnedPartition } from './owned-partition.js'
+import type { Slots } from './slots.js'
 
 export interface TimeLimits {
   /** After this a handler's signal is aborted. */
@@ -17,6 +18,7 @@ export interface TimeLimits {
  */
 export class InFlight {
   readonly #limits: TimeLimits
+  readonly #slots: Slots | null
   readonly #abandon: (run: Run) => void
   #oldest: Run | null = null
   #newest: Run | null = null
@@ -27,9 +29,13 @@ export class InFlight {
   // Batches of many that were abandoned: what becomes of their records is decided when they settle.
   readonly #lingering = new Set<Run>()
 
-  /** @param abandon is told of a call that has just lost its slot: it did not settle within its time and grace */
-  constructor (limits: TimeLimits, abandon: (run: Run) => void) {
+  /**
+   * @param slots where each call needs a slot of a total that others share
+   * @param abandon is told of a call that has just lost its slot: it did not settle within its time and grace
+   */
+  constructor (limits: TimeLimits, slots: Slots | null, abandon: (run: Run) => void) {
     this.#limits = limits
+    this.#slots = slots
     this.#abandon = abandon
   }
 
@@ -41,6 +47,7 @@ export class InFlight {
 
   add (run: Run): void {
     this.#count++
+    this.#slots?.take()
     run.entry.partition.inFlight++
     run.before = this.#newest
     if (this.#newest === null) this.#oldest = run
@@ -117,6 +124,7 @@ export class InFlight {
 
   #leaveSlot (run: Run): void {
     this.#count--
+    this.#slots?.release()
     run.entry.partition.inFlight--
     if (run.before === null) this.#oldest = run.after
     else run.before.after = run.after

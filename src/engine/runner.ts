@@ -9,6 +9,7 @@ import { InFlight, type TimeLimits } from './in-flight.js'
 import type { OwnedPartition } from './owned-partition.js'
 import { isOutage, isRetriable } from './retry.js'
 import { Scheduler, type Order } from './scheduler.js'
+import type { Slots } from './slots.js'
 import type { BatchedHandler, Clock, Handler, Observer, Sink } from './types.js'
 import { Verdicts, type AttemptLog, type Completed, type VerdictOptions } from './verdicts.js'
 
@@ -32,6 +33,8 @@ export class Runner {
   readonly #handler: Handler | null
   /** Instead of it: records are handled in batches. */
   readonly #batched: BatchedHandler | null
+  // Beside the limit, where several runners share a total.
+  readonly #slots: Slots | null
   readonly #clock: Clock
   readonly #observer: Observer
   readonly breaker: Breaker
@@ -50,7 +53,13 @@ export class Runner {
   /** @param completed is told of every record that is done for good */
   constructor (
     options: RunnerOptions,
-    ports: { readonly handler: Handler | BatchedHandler, readonly sink: Sink, readonly clock: Clock, readonly observer: Observer },
+    ports: {
+      readonly handler: Handler | BatchedHandler
+      readonly sink: Sink
+      readonly clock: Clock
+      readonly observer: Observer
+      readonly slots?: Slots
+    },
     log: AttemptLog,
     completed: Completed
   ) {
@@ -61,11 +70,13 @@ export class Runner {
     this.#clock = clock
     this.#observer = ports.observer
     this.#log = log
+    this.#slots = ports.slots ?? null
+    if (this.#slots !== null) this.#slots.wake = () => this.pump()
     this.#limit = this.#startLimit = options.maxInFlight
     const pump = () => this.pump()
     this.scheduler = new Scheduler(options.order, this.#batched === null ? null : { policy: this.#batched.batches, clock, due: pump })
     this.#verdicts = new Verdicts(options, ports, this.scheduler, log, completed, pump)
-    this.#inFlight = new InFlight(options, run => this.#abandoned(run))
+    this.#inFlight = new InFlight(options, this.#slots, run => this.#abandoned(run))
     this.breaker = new Breaker(options.breaker)
   }
 
@@ -101,11 +112,12 @@ export class Runner {
           if (!this.#goOnAlone(this.#alone)) break
           continue
         }
-        if (this.#inFlight.count >= this.#startLimit || !this.#startNext()) break
+        if (this.#inFlight.count >= this.#startLimit || !this.#hasSlot() || !this.#startNext()) break
       }
     } finally {
       this.#pumping = false
     }
+    this.#slots?.handOn()
   }
 
   /** Looks for handlers whose time is over. Called every turn of the loop: limits are kept to about 100 ms. */
@@ -180,6 +192,11 @@ export class Runner {
     if (entries.length === 0) return false
     if (this.#mayStart(entries[0])) this.#startBatch(entries)
     return true
+  }
+
+  /** Whether the total that is shared leaves one for what waits here. Where not, `pump` is called once that may have changed. */
+  #hasSlot (): boolean {
+    return this.#slots === null || (this.scheduler.waiting > 0 && this.#slots.ask())
   }
 
   /** Whether a record that was taken is to be started like any other. Those that are not come alone. */
@@ -401,6 +418,7 @@ export class Runner {
       entry.trouble.ticket = this.#log.note()
     }
     if (entry.ticket > this.#log.settled) return false
+    if (this.#slots?.ask() === false) return false
     alone.started = true
     if (this.#batched === null) this.#start(entry)
     else this.#startBatch([entry])
