@@ -10,6 +10,7 @@ import {
 import { prepareRecord, type PreparedRecord } from './prepared-record.js'
 import { producerProperties } from './producer-properties.js'
 import { DrainRate } from './drain-rate.js'
+import { Flights, type Flight } from './flights.js'
 import { awaitingReport } from './late-report.js'
 import { Reachability } from './reachability.js'
 import type { Log, Outcome, ProducerObserver, ProducerState, RecordProducer } from './record-producer.js'
@@ -52,19 +53,25 @@ class Session {
   constructor (readonly client: NativeProducer) {}
 }
 
-/** A record between `produce()` and its report. Travels through the client as its opaque. */
+/** A record between its admission and its report. Travels through the client as its opaque. */
 class Pending {
+  flight: Flight | null = null
+  /** What is to be produced, until it was handed to the client. */
+  record: PreparedRecord | null
   /** Set once the caller waits no longer: told how the record ended after all. */
   reported: ((outcome: Outcome) => void) | null = null
   timer: NodeJS.Timeout | undefined
   constructor (
     readonly session: Session,
+    record: PreparedRecord,
     readonly topic: string,
     readonly size: number,
     readonly timestamp: number,
     readonly enqueuedAt: number,
     readonly settle: (outcome: Outcome) => void
-  ) {}
+  ) {
+    this.record = record
+  }
 }
 
 /**
@@ -91,6 +98,7 @@ export class KafkaProducer implements RecordProducer {
   #pendingRecords = 0
   #pendingBytes = 0
   readonly #drained = new DrainRate()
+  readonly #flights = new Flights<Pending>(records => { for (const pending of records) this.#hand(pending) })
   readonly #reachability = new Reachability()
   /** The newest reason that the client's log gave. */
   #lastError: string | null = null
@@ -137,7 +145,7 @@ export class KafkaProducer implements RecordProducer {
       const session = this.#admit(1, prepared.size)
       const settle = (outcome: Outcome): void => { outcome instanceof SluiceError ? reject(outcome) : resolve(outcome) }
       const pending = this.#enqueue(session, prepared, settle)
-      if (pending !== null && timeoutMs !== undefined) pending.timer = setTimeout(this.#expire, timeoutMs, pending)
+      if (timeoutMs !== undefined) pending.timer = setTimeout(this.#expire, timeoutMs, pending)
     })
   }
 
@@ -200,6 +208,7 @@ export class KafkaProducer implements RecordProducer {
     this.#wake?.()
     const session = this.#session
     this.#session = null
+    this.#flights.handAll()
     if (session !== null) this.#retire(session, deadline)
     await within(deadline + disconnectTimeoutMs, Promise.allSettled([this.#connecting, this.#probing, ...this.#retiring]))
   }
@@ -277,6 +286,7 @@ export class KafkaProducer implements RecordProducer {
       ? 'this user may write to no topic, and is not given a producer id'
       : 'the client had a fatal error and is being replaced'
     this.#log.error({ pendingRecords: session.pending.size, reason: this.#lastError }, 'the Kafka producer had a fatal error; making a new one')
+    for (const pending of this.#flights.takeBack()) if (pending.record !== null) this.#settled(pending, this.#refusal())
     this.#retire(session, performance.now() + this.#settings.deliveryTimeoutMs)
     this.connect().catch((err: unknown) => { this.#log.error({ err }, 'the new Kafka producer cannot be made') })
   }
@@ -372,8 +382,7 @@ export class KafkaProducer implements RecordProducer {
     const waiting: Pending[] = []
     for (const [i, one] of prepared.entries()) {
       if (one instanceof SluiceError) { settled(i, one); continue }
-      const pending = this.#enqueue(session!, one, outcome => { settled(i, outcome) })
-      if (pending !== null) waiting.push(pending)
+      waiting.push(this.#enqueue(session!, one, outcome => { settled(i, outcome) }))
     }
     return waiting
   }
@@ -422,22 +431,33 @@ export class KafkaProducer implements RecordProducer {
     return error
   }
 
-  /** Hands a record over. Where the client does not take it, it is settled at once and `null` comes back. */
-  #enqueue (session: Session, record: PreparedRecord, settle: (outcome: Outcome) => void): Pending | null {
+  #enqueue (session: Session, record: PreparedRecord, settle: (outcome: Outcome) => void): Pending {
     const timestamp = record.timestamp ?? (this.#reportsTimestamps ? undefined : Date.now())
-    const pending = new Pending(session, record.topic, record.size, timestamp ?? -1, performance.now(), settle)
-    try {
-      session.client.produce(record.topic, record.partition, record.value, record.key, timestamp, pending, record.headers)
-    } catch (err) {
-      const refusal = refusedByClient(err, record.topic, this.#settings.messageMaxBytes)
-      if (refusal === null) this.#replace(session)
-      settle(this.#refuse(refusal ?? this.#refusal()))
-      return null
-    }
+    const pending = new Pending(session, record, record.topic, record.size, timestamp ?? -1, performance.now(), settle)
     session.pending.add(pending)
     this.#pendingRecords++
     this.#pendingBytes += record.size
+    this.#flights.push(record.topic, pending)
     return pending
+  }
+
+  /** Hands a record to the client, in its flight. Where the client does not take it, it is settled at once. */
+  #hand (pending: Pending): void {
+    const { session, record, timestamp } = pending
+    if (record === null) {
+      // Nobody waits for it any more: see `#expire`.
+      this.#flights.reported(pending.topic, pending)
+      return
+    }
+    pending.record = null
+    try {
+      session.client.produce(
+        record.topic, record.partition, record.value, record.key, timestamp === -1 ? undefined : timestamp, pending, record.headers)
+    } catch (err) {
+      const refusal = refusedByClient(err, record.topic, this.#settings.messageMaxBytes)
+      if (refusal === null) this.#replace(session)
+      this.#settled(pending, refusal ?? this.#refusal())
+    }
   }
 
   /** A delivery report. Whatever is thrown in here would be an uncaught exception: nothing is. */
@@ -478,6 +498,7 @@ export class KafkaProducer implements RecordProducer {
   #settled (pending: Pending, outcome: Outcome, now = performance.now()): void {
     const { session } = pending
     session.pending.delete(pending)
+    this.#flights.reported(pending.topic, pending)
     this.#pendingRecords--
     this.#pendingBytes -= pending.size
     this.#drained.left(pending.size, now)
@@ -498,6 +519,11 @@ export class KafkaProducer implements RecordProducer {
   /** The caller waits no longer. The record stays pending until its report, and keeps its room. */
   readonly #expire = (pending: Pending): void => {
     if (pending.reported !== null || !pending.session.pending.has(pending)) return
+    if (pending.record !== null) {
+      pending.record = null
+      this.#settled(pending, new SluiceError('SLUICE_NOT_PRODUCED', 'The record could not be handed to Kafka\'s client in time. It was not produced.'))
+      return
+    }
     const { error, reported } = awaitingReport()
     pending.reported = reported
     this.#observer?.failed('SLUICE_DELIVERY_UNKNOWN')
