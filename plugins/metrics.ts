@@ -1,6 +1,7 @@
 import fp from 'fastify-plugin'
-import { collectDefaultMetrics, Registry, type Histogram } from 'prom-client'
+import { collectDefaultMetrics, Registry } from 'prom-client'
 import { createMetrics, type Metrics } from '../src/metrics.js'
+import type { Tally } from '../src/tally-histogram.js'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -34,14 +35,14 @@ export default fp(async app => {
   })
 
   // Looking the labels up costs more than the observation itself.
-  const children = new Map<string, Histogram.Internal<string>>()
+  const children = new Map<string, Tally>()
   app.addHook('onResponse', (request, reply, done) => {
     // What no route answers has no route: the path is the caller's, and would be a label without bound.
     const route = request.routeOptions.url ?? 'none'
     const id = `${request.method} ${reply.statusCode} ${route}`
     let child = children.get(id)
     if (child === undefined) {
-      child = metrics.http.requests.labels(request.method, route, String(reply.statusCode))
+      child = metrics.http.requests.of(request.method, route, String(reply.statusCode))
       children.set(id, child)
     }
     child.observe(reply.elapsedTime / 1000)

@@ -153,8 +153,9 @@ const recordsRoute: FastifyPluginAsyncTypebox<RecordsRouteOptions> = async (fast
     const records = decoded.records.map(tracer(request.headers))
     if (prefersAsync(request)) return await fastify.acceptRecords(reply, topic, records, timeoutMs)
     reply.type(jsonType)
-    if (!decoded.isBatch) return await produceOne(fastify, records[0]!, timeoutMs)
-    return batchAnswer(request, reply, await produceMany(fastify, topic, records, timeoutMs))
+    // A string goes out as it is: Fastify looks for a serializer otherwise.
+    if (!decoded.isBatch) return JSON.stringify(await produceOne(fastify, records[0]!, timeoutMs))
+    return JSON.stringify(batchAnswer(request, reply, await produceMany(fastify, topic, records, timeoutMs)))
   })
 }
 

@@ -1,7 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
 import type { Server } from 'node:http'
 import Fastify, { type FastifyHttpOptions, type FastifyInstance, type FastifyServerOptions } from 'fastify'
-import type { Counter } from 'prom-client'
 import auth, { type AuthObserver } from '../plugins/auth.js'
 import closing from '../plugins/closing.js'
 import connections from '../plugins/connections.js'
@@ -189,19 +188,25 @@ function authMetrics (app: FastifyInstance): AuthObserver {
 
 function produceMetrics (app: FastifyInstance): ProducerObserver {
   const { duration, records, failures, replaced, pendingRecords, pendingBytes, reachable } = app.metrics.producer
-  const acknowledgedOf = new Map<string, Counter.Internal>()
+  const durations = duration.of()
+  // Counted here, for it happens with every record, and given to the counter when somebody looks.
+  const acknowledgedOf = new Map<string, { count: number }>()
   app.metrics.onScrape(() => {
     const { state } = app.producer
     pendingRecords.set(state.pendingRecords)
     pendingBytes.set(state.pendingBytes)
     reachable.set(state.reachable ? 1 : 0)
+    for (const [topic, acknowledged] of acknowledgedOf) {
+      records.inc({ topic }, acknowledged.count)
+      acknowledged.count = 0
+    }
   })
   return {
     acknowledged (topic, seconds) {
-      duration.observe(seconds)
+      durations.observe(seconds)
       let acknowledged = acknowledgedOf.get(topic)
-      if (acknowledged === undefined) acknowledgedOf.set(topic, acknowledged = records.labels(topic))
-      acknowledged.inc()
+      if (acknowledged === undefined) acknowledgedOf.set(topic, acknowledged = { count: 0 })
+      acknowledged.count++
     },
     failed (code) { failures.inc({ code }) },
     replaced () { replaced.inc() }

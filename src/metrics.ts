@@ -20,10 +20,12 @@ export function createMetrics (registry: Registry) {
     new Gauge<L>({ name, help, labelNames, registers })
   const histogram = <L extends string>(name: string, help: string, buckets: number[], labelNames: readonly L[] = []) =>
     new Histogram<L>({ name, help, buckets, labelNames, registers })
+  const tally = (name: string, help: string, buckets: number[], labels: readonly string[] = []) =>
+    new TallyHistogram(registry, { name, help, buckets, labels })
 
   return {
     http: {
-      requests: histogram('sluice_http_request_duration_seconds', 'Time from a request\'s arrival to the end of its response',
+      requests: tally('sluice_http_request_duration_seconds', 'Time from a request\'s arrival to the end of its response',
         REQUEST_BUCKETS, ['method', 'route', 'status']),
       connections: gauge('sluice_http_connections', 'Clients that are connected'),
       connectionsRefused: counter('sluice_http_connections_refused_total', 'Connections beyond MAX_CONNECTIONS, closed at once')
@@ -35,7 +37,7 @@ export function createMetrics (registry: Registry) {
       keyFetches: counter('sluice_auth_jwks_fetches_total', 'Fetches of the keys that tokens are verified with', ['result'])
     },
     producer: {
-      duration: histogram('sluice_produce_duration_seconds', 'Time from handing a record over to its acknowledgement by the broker (acks=all)',
+      duration: tally('sluice_produce_duration_seconds', 'Time from taking a record to its acknowledgement by the broker (acks=all)',
         REQUEST_BUCKETS),
       records: counter('sluice_produce_records_total', 'Records acknowledged by the broker', ['topic']),
       failures: counter('sluice_produce_failures_total', 'Records refused or failed, by the code of the error', ['code']),

@@ -5,12 +5,13 @@ import { isFailure, reasonForCallers, scrubber, withAdvice, withoutThread } from
 import { deliveryUnknown, notAllowedToWrite, refusedByClient, reportedByKafka } from './delivery-errors.js'
 import {
   clusterMetadata, codes, connect, disconnect, flush, newProducer, requestTopic,
-  type ClusterMetadata, type DriverError, type DriverLogLine, type NativeProducer
+  type ClusterMetadata, type DriverError, type DriverLogLine
 } from './driver.js'
+import { Pending, Session } from './pending.js'
 import { prepareRecord, type PreparedRecord } from './prepared-record.js'
 import { producerProperties } from './producer-properties.js'
 import { DrainRate } from './drain-rate.js'
-import { Flights, type Flight } from './flights.js'
+import { Flights } from './flights.js'
 import { awaitingReport } from './late-report.js'
 import { Reachability } from './reachability.js'
 import type { Log, Outcome, ProducerObserver, ProducerState, RecordProducer } from './record-producer.js'
@@ -40,38 +41,6 @@ interface DeliveryReport {
   readonly offset: number
   readonly timestamp?: number
   readonly opaque?: unknown
-}
-
-/** A native client and what was handed to it. */
-class Session {
-  readonly pending = new Set<Pending>()
-  /** Kafka gave it no producer id. */
-  denied = false
-  /** A record of it was acknowledged, or refused by itself: it had a producer id. */
-  proven = false
-  onEmpty: (() => void) | null = null
-  constructor (readonly client: NativeProducer) {}
-}
-
-/** A record between its admission and its report. Travels through the client as its opaque. */
-class Pending {
-  flight: Flight | null = null
-  /** What is to be produced, until it was handed to the client. */
-  record: PreparedRecord | null
-  /** Set once the caller waits no longer: told how the record ended after all. */
-  reported: ((outcome: Outcome) => void) | null = null
-  timer: NodeJS.Timeout | undefined
-  constructor (
-    readonly session: Session,
-    record: PreparedRecord,
-    readonly topic: string,
-    readonly size: number,
-    readonly timestamp: number,
-    readonly enqueuedAt: number,
-    readonly settle: (outcome: Outcome) => void
-  ) {
-    this.record = record
-  }
 }
 
 /**
@@ -143,8 +112,8 @@ export class KafkaProducer implements RecordProducer {
     return new Promise((resolve, reject) => {
       const prepared = this.#prepare(record)
       const session = this.#admit(1, prepared.size)
-      const settle = (outcome: Outcome): void => { outcome instanceof SluiceError ? reject(outcome) : resolve(outcome) }
-      const pending = this.#enqueue(session, prepared, settle)
+      const settled = (_index: number, outcome: Outcome): void => { outcome instanceof SluiceError ? reject(outcome) : resolve(outcome) }
+      const pending = this.#enqueue(session, prepared, performance.now(), 0, settled)
       if (timeoutMs !== undefined) pending.timer = setTimeout(this.#expire, timeoutMs, pending)
     })
   }
@@ -285,7 +254,7 @@ export class KafkaProducer implements RecordProducer {
     this.#lastError = this.#denied
       ? 'this user may write to no topic, and is not given a producer id'
       : 'the client had a fatal error and is being replaced'
-    this.#log.error({ pendingRecords: session.pending.size, reason: this.#lastError }, 'the Kafka producer had a fatal error; making a new one')
+    this.#log.error({ pendingRecords: session.size, reason: this.#lastError }, 'the Kafka producer had a fatal error; making a new one')
     for (const pending of this.#flights.takeBack()) if (pending.record !== null) this.#settled(pending, this.#refusal())
     this.#retire(session, performance.now() + this.#settings.deliveryTimeoutMs)
     this.connect().catch((err: unknown) => { this.#log.error({ err }, 'the new Kafka producer cannot be made') })
@@ -298,14 +267,14 @@ export class KafkaProducer implements RecordProducer {
 
   /** The order matters: reports that arrive after the disconnect are lost. */
   async #letGo (session: Session, deadline: number): Promise<void> {
-    if (session.pending.size > 0) {
+    if (session.size > 0) {
       await flush(session.client, Math.max(1, Math.ceil(deadline - performance.now())))
-      if (session.pending.size > 0) await within(deadline, new Promise<void>(resolve => { session.onEmpty = resolve }))
+      if (session.size > 0) await within(deadline, new Promise<void>(resolve => { session.onEmpty = resolve }))
     }
-    if (session.pending.size > 0) {
-      this.#log.warn({ records: session.pending.size }, 'gave up waiting for delivery reports; the outcome is unknown')
+    if (session.size > 0) {
+      this.#log.warn({ records: session.size }, 'gave up waiting for delivery reports; the outcome is unknown')
     }
-    for (const pending of session.pending) this.#settled(pending, deliveryUnknown())
+    while (session.oldest !== null) this.#settled(session.oldest, deliveryUnknown())
     await disconnect(session.client)
   }
 
@@ -314,7 +283,7 @@ export class KafkaProducer implements RecordProducer {
   /** Four times a second; nearly always there is nothing to do. */
   #tick (): void {
     if (this.#session === null || this.#probing !== null) return
-    const oldest = this.#session.pending.values().next().value
+    const { oldest } = this.#session
     if (!this.#reachability.shouldAsk(performance.now(), oldest?.enqueuedAt)) return
     this.#ask().catch(() => { /* `#probe` has noted it. */ })
   }
@@ -380,9 +349,11 @@ export class KafkaProducer implements RecordProducer {
     }
     const session = count === 0 ? null : this.#admit(count, bytes)
     const waiting: Pending[] = []
-    for (const [i, one] of prepared.entries()) {
-      if (one instanceof SluiceError) { settled(i, one); continue }
-      waiting.push(this.#enqueue(session!, one, outcome => { settled(i, outcome) }))
+    const now = performance.now()
+    for (let i = 0; i < prepared.length; i++) {
+      const one = prepared[i]!
+      if (one instanceof SluiceError) settled(i, one)
+      else waiting.push(this.#enqueue(session!, one, now, i, settled))
     }
     return waiting
   }
@@ -431,10 +402,12 @@ export class KafkaProducer implements RecordProducer {
     return error
   }
 
-  #enqueue (session: Session, record: PreparedRecord, settle: (outcome: Outcome) => void): Pending {
-    const timestamp = record.timestamp ?? (this.#reportsTimestamps ? undefined : Date.now())
-    const pending = new Pending(session, record, record.topic, record.size, timestamp ?? -1, performance.now(), settle)
-    session.pending.add(pending)
+  #enqueue (
+    session: Session, record: PreparedRecord, now: number, index: number, settled: (index: number, outcome: Outcome) => void
+  ): Pending {
+    const timestamp = record.timestamp ?? (this.#reportsTimestamps ? -1 : Date.now())
+    const pending = new Pending(session, record, timestamp, now, index, settled)
+    session.add(pending)
     this.#pendingRecords++
     this.#pendingBytes += record.size
     this.#flights.push(record.topic, pending)
@@ -463,7 +436,7 @@ export class KafkaProducer implements RecordProducer {
   /** A delivery report. Whatever is thrown in here would be an uncaught exception: nothing is. */
   readonly #report = (error: DriverError | null, report: DeliveryReport): void => {
     const pending = report.opaque
-    if (!(pending instanceof Pending) || !pending.session.pending.has(pending)) return
+    if (!(pending instanceof Pending) || !pending.open) return
     try {
       const now = performance.now()
       if (error === null) {
@@ -497,13 +470,13 @@ export class KafkaProducer implements RecordProducer {
   /** The last thing that happens to a record: its room is free again, and whoever waits is told. */
   #settled (pending: Pending, outcome: Outcome, now = performance.now()): void {
     const { session } = pending
-    session.pending.delete(pending)
+    session.remove(pending)
     this.#flights.reported(pending.topic, pending)
     this.#pendingRecords--
     this.#pendingBytes -= pending.size
     this.#drained.left(pending.size, now)
     clearTimeout(pending.timer)
-    if (session.pending.size === 0) session.onEmpty?.()
+    if (session.size === 0) session.onEmpty?.()
     if (pending.reported !== null) {
       pending.reported(outcome)
       if (outcome instanceof SluiceError) this.#log.info({ topic: pending.topic, code: outcome.code }, 'late report: failed')
@@ -518,7 +491,7 @@ export class KafkaProducer implements RecordProducer {
 
   /** The caller waits no longer. The record stays pending until its report, and keeps its room. */
   readonly #expire = (pending: Pending): void => {
-    if (pending.reported !== null || !pending.session.pending.has(pending)) return
+    if (pending.reported !== null || !pending.open) return
     if (pending.record !== null) {
       pending.record = null
       this.#settled(pending, new SluiceError('SLUICE_NOT_PRODUCED', 'The record could not be handed to Kafka\'s client in time. It was not produced.'))
