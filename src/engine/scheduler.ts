@@ -100,9 +100,9 @@ export class Scheduler {
     const batch = [this.#takeFrom(lane)]
     if (!batch[0].alone) {
       this.#fill(batch, max, lane)
-      if (!this.#byKey && this.#fillFromOthers(batch, max, lane.partition)) {
-        batch.sort((a, b) => a.record.offset - b.record.offset)
-      }
+      if (!this.#byKey) this.#fillFromOthers(batch, max, lane.partition)
+      // Lanes come one after the other, and into a free lane records are put back in any order. Mostly this finds nothing to do.
+      batch.sort((a, b) => a.record.offset - b.record.offset)
     }
     this.#offer(lane)
     this.#offerPartition(lane.partition)
@@ -244,10 +244,9 @@ export class Scheduler {
 
   /**
    * Fills a batch from the other lanes of its partition. Those whose first record goes alone are passed over, and are the next to
-   * go: each is passed over once. Returns whether anything was added.
+   * go: each is passed over once.
    */
-  #fillFromOthers (batch: Schedulable[], max: number, partition: PartitionLanes): boolean {
-    const before = batch.length
+  #fillFromOthers (batch: Schedulable[], max: number, partition: PartitionLanes): void {
     let passedOver: Lane | null = null
     let lastPassedOver: Lane | null = null
     let left: Lane | null = null
@@ -270,7 +269,6 @@ export class Scheduler {
       partition.last ??= lastPassedOver
     }
     if (left !== null) this.#offer(left)
-    return batch.length > before
   }
 
   /** One record less of an exclusive lane is taken. */

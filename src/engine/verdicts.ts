@@ -109,6 +109,12 @@ export class Verdicts {
 
   failed (entry: Entry, error: Error, { excused, last, suspect }: Circumstances): void {
     const attempt = entry.attempts
+    // In a drain as well: what came after it in its batch may be done.
+    if (isDrop(error)) {
+      this.#observer.attemptFailed(entry.record, attempt, error, 'drop', null)
+      this.complete(entry, 'skipped')
+      return
+    }
     if (excused) entry.attempts--
     else if (suspect) this.suspect(entry)
     if (entry.partition.draining) {
@@ -119,10 +125,7 @@ export class Verdicts {
     }
     const delayMs = last ? null : retryDelay(this.#options.retry, entry.attempts, error, this.#clock.random(), entry.excuses)
     this.remember(entry)
-    if (isDrop(error)) {
-      this.#observer.attemptFailed(entry.record, attempt, error, 'drop', null)
-      this.complete(entry, 'skipped')
-    } else if (delayMs === null) {
+    if (delayMs === null) {
       this.usedUp(entry, error)
     } else if (this.#options.deferAfterMs !== null && delayMs >= this.#options.deferAfterMs) {
       this.#observer.attemptFailed(entry.record, attempt, error, 'defer', delayMs)

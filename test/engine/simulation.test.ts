@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import type { EngineOptions } from '../../src/engine/engine.js'
+import type { BatchPolicy } from '../../src/engine/types.js'
 import { Simulation, type Behaviour, type Life, type Script, type Step } from '../support/engine-simulation.js'
 
 // What is promised, and where it is checked: test/support/engine-simulation.ts. A failure prints its seed and the smallest
@@ -16,7 +17,7 @@ const behaviour: fc.Arbitrary<Behaviour> = fc.record({
   kind: fc.oneof(
     { weight: 6, arbitrary: fc.constant('ok' as const) },
     { weight: 2, arbitrary: fc.constant('sync' as const) },
-    { weight: 5, arbitrary: fc.constantFrom('fail' as const, 'throw' as const, 'poison' as const, 'later' as const) },
+    { weight: 5, arbitrary: fc.constantFrom('fail' as const, 'throw' as const, 'poison' as const, 'later' as const, 'drop' as const, 'nonsense' as const) },
     { weight: 2, arbitrary: fc.constantFrom('hang' as const, 'deaf' as const) }
   ),
   ms: fc.oneof(fc.nat(20), fc.nat(400))
@@ -100,8 +101,15 @@ const options = (order: EngineOptions['order']): fc.Arbitrary<EngineOptions> => 
   drainTimeoutMs: fc.constantFrom(0, 100, 2_000)
 })
 
-const script = (order: EngineOptions['order']): fc.Arbitrary<Script> => fc.record({
+const policy = (order: EngineOptions['order']): fc.Arbitrary<BatchPolicy> => fc.record({
+  maxRecords: fc.integer({ min: 2, max: 8 }),
+  by: order === 'key' ? fc.constantFrom('partition' as const, 'key' as const) : fc.constant('partition' as const),
+  waitMs: fc.constantFrom(0, 0, 3, 200)
+})
+
+const script = (order: EngineOptions['order'], batched = false): fc.Arbitrary<Script> => fc.record({
   options: options(order),
+  batches: batched ? policy(order) : fc.constant(null),
   partitions: fc.integer({ min: 1, max: 4 }),
   behaviours: fc.array(behaviour, { minLength: 1, maxLength: 12 }),
   lives: fc.oneof({ weight: 3, arbitrary: fc.array(life, { minLength: 1, maxLength: 3 }) }, { weight: 1, arbitrary: killed }),
@@ -114,17 +122,35 @@ for (const order of ['unordered', 'key', 'partition'] as const) {
       numRuns: RUNS, interruptAfterTimeLimit: TIME_LIMIT_MS, includeErrorInReport: true
     })
   })
+
+  t.test(`${order}, in batches: for any course of answers, throws, hangs, rebalances and stops, the engine keeps its promises`, async () => {
+    await fc.assert(fc.asyncProperty(script(order, true), async script => await new Simulation(script).play()), {
+      numRuns: RUNS, interruptAfterTimeLimit: TIME_LIMIT_MS, includeErrorInReport: true
+    })
+  })
 }
 
-t.test('the scripts reach what they are for: a simulation that reaches nothing would promise nothing', async t => {
+async function reached (arbitrary: fc.Arbitrary<Script>): Promise<Map<string, number>> {
   const told = new Map<string, number>()
-  for (const one of fc.sample(script('key'), { numRuns: 60, seed: 1 })) {
+  for (const one of fc.sample(arbitrary, { numRuns: 60, seed: 1 })) {
     const simulation = new Simulation(one)
     await simulation.play()
     for (const [what, count] of simulation.told) told.set(what, (told.get(what) ?? 0) + count)
   }
+  return told
+}
+
+t.test('the scripts reach what they are for: a simulation that reaches nothing would promise nothing', async t => {
+  const told = await reached(script('key'))
   const wanted = ['handled', 'skipped', 'dead-lettered', 'committed', 'commit failed', 'revoked', 'lost', 'attempt abandoned', 'attempt timed-out',
     'failed: retry', 'failed: given-back', 'dead letter refused', 'drained', 'drain cut off', 'poll failed', 'duplicate', 'rewound', 'paused', 'resumed',
     'killed', 'sought', 'topic made anew', 'suspected', 'completed before', 'deferred', 'breaker open', 'breaker probing', 'breaker closed']
+  t.same(wanted.filter(what => !told.has(what)), [], JSON.stringify(Object.fromEntries(told)))
+})
+
+t.test('those with batches reach what batches bring', async t => {
+  const told = await reached(script('key', true))
+  const wanted = ['batch of many', 'batch of one', 'batch failed as a whole', 'given back within its lane', 'handled', 'skipped', 'dead-lettered',
+    'attempt abandoned', 'attempt timed-out', 'failed: retry', 'failed: given-back', 'drain cut off', 'killed', 'suspected', 'deferred', 'breaker closed']
   t.same(wanted.filter(what => !told.has(what)), [], JSON.stringify(Object.fromEntries(told)))
 })

@@ -1,7 +1,8 @@
 import { Engine, type EngineOptions } from '../../src/engine/engine.js'
 import {
   CommitError, PollError,
-  type Attempt, type Batch, type Clock, type CommittedOffset, type Handler, type Observer, type OffsetCommit, type PartitionOffset,
+  type Attempt, type Batch, type BatchedHandler, type BatchHandler, type BatchPolicy,
+  type Clock, type CommittedOffset, type Handler, type Observer, type OffsetCommit, type PartitionOffset,
   type RebalanceEvent, type TopicPartition
 } from '../../src/engine/types.js'
 import { decodeProgress, encodeProgress, topicIdIn } from '../../src/engine/progress.js'
@@ -12,7 +13,7 @@ import { FakeSource, idOf, record } from './fake-source.js'
 
 /** What a handler does with an attempt; which one is taken follows from the record and the attempt. */
 export interface Behaviour {
-  readonly kind: 'ok' | 'sync' | 'fail' | 'throw' | 'poison' | 'later' | 'hang' | 'deaf'
+  readonly kind: 'ok' | 'sync' | 'fail' | 'throw' | 'poison' | 'later' | 'drop' | 'nonsense' | 'hang' | 'deaf'
   readonly ms: number
 }
 
@@ -45,6 +46,8 @@ export interface Life {
 
 export interface Script {
   readonly options: EngineOptions
+  /** `null`: the handler takes records one by one. */
+  readonly batches: BatchPolicy | null
   readonly partitions: number
   readonly behaviours: readonly Behaviour[]
   readonly lives: readonly Life[]
@@ -111,7 +114,18 @@ class Broker {
 
 /** Records handed out to the engine, with the epoch of their partition in which they were. */
 interface Delivered {
-  epoch: number, incarnation: number, attempts: number, running: boolean, ended: 'ok' | 'failed' | null, deadLettered: boolean, completed: boolean
+  epoch: number
+  incarnation: number
+  attempts: number
+  running: boolean
+  ended: 'ok' | 'failed' | 'given back' | null
+  /** Records of its last batch. */
+  together: number
+  /** It failed itself, and not only a batch with it. */
+  blamed: boolean
+  diverted: boolean
+  deadLettered: boolean
+  completed: boolean
 }
 
 /** A member over the broker that says what is wrong as soon as the engine does it. One life, one member. */
@@ -159,6 +173,9 @@ class Member extends FakeSource {
         attempts: 0,
         running: false,
         ended: null,
+        together: 0,
+        blamed: false,
+        diverted: false,
         deadLettered: false,
         completed: false
       })
@@ -383,7 +400,7 @@ export class Simulation {
     this.check((this.broker.committed.get(id) ?? -1) >= expected, `${id} is given up at ${this.broker.committed.get(id)}, though ${expected} is safe`)
   }
 
-  #checkStart (one: KafkaRecord, { attempt }: Attempt, delivered: Delivered): void {
+  #checkStart (one: KafkaRecord, attempt: number, delivered: Delivered): void {
     const id = idOf(one)
     const at = `${id}/${one.offset}`
     const { state } = this.engine
@@ -408,14 +425,15 @@ export class Simulation {
     this.#checkWindows()
   }
 
-  #checkLane (one: KafkaRecord, attempt: number): void {
+  #checkLane (one: KafkaRecord, attempt: number, batch: readonly KafkaRecord[]): void {
     const lane = this.#laneOf(one)
     // Of a topic that is no more, and of the one after it, records come in any order until that is noticed.
     if (lane === null || this.stale.has(idOf(one))) return
     this.check(this.#lanes.get(lane) === 1, `${this.#lanes.get(lane)} of ${lane} are in flight together`)
     const { epoch } = this.#member.delivered.get(one)!
     for (const [earlier, delivered] of this.#member.delivered) {
-      const overtaken = delivered.epoch === epoch && !delivered.completed && earlier.offset < one.offset && this.#laneOf(earlier) === lane
+      const open = delivered.epoch === epoch && !delivered.completed && earlier.offset < one.offset && this.#laneOf(earlier) === lane
+      const overtaken = open && !batch.includes(earlier)
       this.check(!overtaken, `${lane}: ${one.offset} starts before ${earlier.offset} is completed`)
     }
     const last = this.#lastFirst.get(lane) ?? -1
@@ -424,6 +442,15 @@ export class Simulation {
     this.check(!again || attempt > 1 || this.#seen.has(`${idOf(one)}/${one.offset}`), `${lane}: ${one.offset} is first handled after ${last}`)
     this.#lastFirst.set(lane, Math.max(last, one.offset))
     this.#seen.add(`${idOf(one)}/${one.offset}`)
+  }
+
+  #checkCompletedInOrder (one: KafkaRecord, { epoch }: Delivered): void {
+    const lane = this.#laneOf(one)
+    if (lane === null || this.stale.has(idOf(one))) return
+    for (const [earlier, delivered] of this.#member.delivered) {
+      const open = delivered.epoch === epoch && !delivered.completed && earlier.offset < one.offset && this.#laneOf(earlier) === lane
+      this.check(!open, `${lane}: ${one.offset} is handled before ${earlier.offset} is completed`)
+    }
   }
 
   #checkWindows (): void {
@@ -452,6 +479,10 @@ export class Simulation {
     this.check(!delivered.completed, `${at} completes twice`)
     this.check(outcome === 'handled' ? delivered.ended === 'ok' : true, `${at} is ${outcome}, and its last attempt ${delivered.ended}`)
     this.check(outcome === 'dead-lettered' ? delivered.deadLettered : true, `${at} is dead-lettered before that was acknowledged`)
+    // What was used up by predecessors was never tried here.
+    const atFault = delivered.blamed || delivered.diverted || delivered.attempts === 0
+    this.check(outcome === 'dead-lettered' || outcome === 'skipped' ? atFault : true, `${at} is ${outcome} by the fault of another record`)
+    if (outcome === 'handled') this.#checkCompletedInOrder(one, delivered)
     delivered.completed = true
     if (delivered.incarnation !== this.broker.incarnation) return
     this.broker.done.get(id)!.add(one.offset)
@@ -505,30 +536,17 @@ export class Simulation {
     }
   }
 
-  #handlerOf (member: Member): Handler {
+  #handlerOf (member: Member): Handler | BatchedHandler {
+    const { batches } = this.script
+    return batches === null ? this.#singleOf(member) : { batches, handle: this.#batchedOf(member, batches) }
+  }
+
+  #singleOf (member: Member): Handler {
     return (one, run) => {
       if (member.dead) return never()
-      const delivered = member.delivered.get(one)!
-      const lane = this.#laneOf(one)
-      const enter = () => {
-        this.#tell('started')
-        delivered.attempts++
-        this.#running++
-        if (lane !== null) this.#lanes.set(lane, (this.#lanes.get(lane) ?? 0) + 1)
-        this.#checkStart(one, run, delivered)
-        this.#checkLane(one, run.attempt)
-        delivered.running = true
-      }
-      const leave = (ended: 'ok' | 'failed') => {
-        delivered.running = false
-        delivered.ended = ended
-        // A new life has its own count: what the old one left behind is not its business.
-        if (this.#member !== member) return
-        this.#running--
-        if (lane !== null) this.#lanes.set(lane, this.#lanes.get(lane)! - 1)
-      }
-      enter()
-      const behaviour = this.#behaviourOf(one, run)
+      this.#enter(member, [one], [run.attempt])
+      const leave = (ended: 'ok' | 'failed') => this.#leave(member, [one], [ended])
+      const behaviour = this.#behaviourOf(one, run.attempt)
       if (behaviour.kind === 'sync') {
         leave('ok')
         return
@@ -544,7 +562,89 @@ export class Simulation {
     }
   }
 
-  #behaviourOf ({ partition, offset }: KafkaRecord, { attempt }: Attempt): Behaviour {
+  #batchedOf (member: Member, { maxRecords, by }: BatchPolicy): BatchHandler {
+    return (records, { attempts, signal }) => {
+      if (member.dead) return never()
+      const [{ partition, key, offset }] = records
+      const what = `a batch of ${records.map(one => one.offset)}`
+      this.#tell(records.length > 1 ? 'batch of many' : 'batch of one')
+      this.check(records.length <= maxRecords, `${what} is more than ${maxRecords}`)
+      this.check(attempts.length === records.length, `${what} with attempts ${attempts}`)
+      this.check(records.every((one, n) => n === 0 || one.offset > records[n - 1].offset), `${what} is not in order`)
+      this.check(records.every(one => one.partition === partition), `${what} is of several partitions`)
+      this.check(by !== 'key' || records.every(one => String(one.key) === String(key) && (one.key === null) === (key === null)), `${what} has several keys`)
+      this.check(records.length === 1 || attempts.every(attempt => attempt === 1), `${what} has attempts ${attempts}: one was to go alone`)
+      this.#enter(member, records, attempts)
+
+      const behaviours = records.map((one, n) => this.#behaviourOf(one, attempts[n]))
+      const has = (kind: Behaviour['kind']) => behaviours.some(behaviour => behaviour.kind === kind)
+      const wholly = (error: Error) => {
+        if (records.length > 1) this.#tell('batch failed as a whole')
+        this.#leave(member, records, records.map(() => 'failed'), records.length > 1)
+        return error
+      }
+      const answer = () => {
+        if (has('nonsense')) {
+          wholly(new Error('nonsense'))
+          return ['ok', records.map(() => undefined).slice(1), { length: records.length }, records.map(() => 0)][offset % 4]
+        }
+        const entries = behaviours.map(({ kind, ms }) => entryOf(kind, ms))
+        this.#leave(member, records, this.#endsOf(records, entries))
+        return entries.every(entry => entry === undefined) ? undefined : entries
+      }
+      if (has('throw')) throw wholly(Object.assign(new Error('thrown'), { retriable: offset % 2 === 0 }))
+      if (behaviours.every(({ kind }) => kind === 'sync')) return answer()
+      const waiting = behaviours.find(({ kind }) => kind === 'deaf' || kind === 'hang') ?? { kind: 'ok', ms: Math.max(...behaviours.map(({ ms }) => ms)) }
+      return this.#behave(waiting, records[0], { attempt: 1, signal }).then(answer, error => { throw wholly(error as Error) })
+        .finally(() => member.dead ? never() : undefined)
+    }
+  }
+
+  /** The obvious way: of a lane nothing is done that comes after what failed. */
+  #endsOf (records: readonly KafkaRecord[], entries: readonly unknown[]): ('ok' | 'failed' | 'given back')[] {
+    return records.map((one, n) => {
+      const lane = this.#laneOf(one)
+      const overtaken = lane !== null && records.some((earlier, m) => m < n && this.#laneOf(earlier) === lane &&
+        entries[m] instanceof Error && (entries[m] as { drop?: boolean }).drop !== true)
+      if (overtaken) this.#tell('given back within its lane')
+      return overtaken ? 'given back' : entries[n] instanceof Error ? 'failed' : 'ok'
+    })
+  }
+
+  #enter (member: Member, records: readonly KafkaRecord[], attempts: readonly number[]): void {
+    this.#running++
+    for (const lane of new Set(records.map(one => this.#laneOf(one)))) {
+      if (lane !== null) this.#lanes.set(lane, (this.#lanes.get(lane) ?? 0) + 1)
+    }
+    for (const [n, one] of records.entries()) {
+      const delivered = member.delivered.get(one)!
+      this.#tell('started')
+      delivered.attempts++
+      delivered.together = records.length
+      this.#checkStart(one, attempts[n], delivered)
+      this.#checkLane(one, attempts[n], records)
+    }
+    for (const one of records) member.delivered.get(one)!.running = true
+  }
+
+  #leave (member: Member, records: readonly KafkaRecord[], ended: readonly ('ok' | 'failed' | 'given back')[], asAWhole = false): void {
+    for (const [n, one] of records.entries()) {
+      const delivered = member.delivered.get(one)!
+      delivered.running = false
+      delivered.ended = ended[n]
+      delivered.blamed ||= ended[n] === 'failed' && !asAWhole
+      // Neither what was given back, nor the only attempt there is, is lost by the fault of another record.
+      if (ended[n] === 'given back' || asAWhole) delivered.attempts--
+    }
+    // A new life has its own count: what the old one left behind is not its business.
+    if (this.#member !== member) return
+    this.#running--
+    for (const lane of new Set(records.map(one => this.#laneOf(one)))) {
+      if (lane !== null) this.#lanes.set(lane, this.#lanes.get(lane)! - 1)
+    }
+  }
+
+  #behaviourOf ({ partition, offset }: KafkaRecord, attempt: number): Behaviour {
     if (this.#quiet) return { kind: 'ok', ms: offset % 5 }
     const { behaviours } = this.script
     return behaviours[(offset * 5 + partition * 3 + (attempt - 1) * 7) % behaviours.length]
@@ -566,6 +666,7 @@ export class Simulation {
     if (kind === 'fail') throw new Error('failed')
     if (kind === 'poison') throw Object.assign(new Error('no use'), { retriable: false })
     if (kind === 'later') throw Object.assign(new Error('busy'), { retryAfterMs: ms * 10 })
+    if (kind === 'drop') throw Object.assign(new Error('of no use'), { drop: true })
   }
 
   #laneOf ({ topic, partition, key }: KafkaRecord): string | null {
@@ -576,7 +677,11 @@ export class Simulation {
 
   #observerOf (member: Member): Observer {
     return {
-      attemptEnded: (_record, outcome) => this.#tell(`attempt ${outcome}`),
+      attemptEnded: (one, outcome) => {
+        this.#tell(`attempt ${outcome}`)
+        const delivered = member.delivered.get(one)!
+        if (outcome === 'abandoned') delivered.blamed ||= delivered.together === 1
+      },
       attemptFailed: (_record, _attempt, _error, then) => this.#tell(`failed: ${then}`),
       completed: (one, outcome) => {
         this.#tell(outcome)
@@ -605,7 +710,10 @@ export class Simulation {
         this.mayGoBack.add(idOf(one))
         member.rewind(one)
       },
-      diverted: () => this.#tell('diverted'),
+      diverted: one => {
+        this.#tell('diverted')
+        member.delivered.get(one)!.diverted = true
+      },
       breakerMoved: state => this.#tell(`breaker ${state}`),
       topicMadeAnew: (topic, partitions) => {
         this.#tell('topic made anew')
@@ -906,4 +1014,16 @@ export class Simulation {
 
 function partitionOf (id: string): TopicPartition {
   return { topic: TOPIC, partition: Number(id.split('/')[1]) }
+}
+
+/** What a handler of batches answers for a record. */
+function entryOf (kind: Behaviour['kind'], ms: number): unknown {
+  switch (kind) {
+    case 'fail': return new Error('failed')
+    case 'poison': return Object.assign(new Error('no use'), { retriable: false })
+    case 'later': return Object.assign(new Error('busy'), { retryAfterMs: ms * 10 })
+    case 'drop': return Object.assign(new Error('of no use'), { drop: true })
+    case 'ok': return ms % 2 === 0 ? undefined : { status: 'fulfilled', value: ms }
+    default: return undefined
+  }
 }
