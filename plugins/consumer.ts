@@ -55,10 +55,11 @@ export default fp<ConsumerPluginOptions>(async (app, options) => {
   // After the hooks: where one of them cannot be made, those before it are closed again.
   // What one of them writes is no other one's to find by chance.
   const excluded = excludedTopics(configs)
+  const several = configs.length > 1
   const pool = maxInFlightTotal === null ? undefined : new SlotPool(maxInFlightTotal)
   for (const config of configs) {
     const { groupId } = config
-    consumers.push(await createConsumer(config, {
+    const making = createConsumer(config, {
       ...ports,
       log: app.log.child({ group: groupId }),
       metrics: ofGroup(app.metrics.consumer, groupId),
@@ -69,9 +70,14 @@ export default fp<ConsumerPluginOptions>(async (app, options) => {
       ...(pool && { pool }),
       ...(handler && { handler }),
       ...(connect && { connect: () => connect(config) })
-    }))
+    })
+    consumers.push(await making.catch(error => { throw several ? whose(error, config.name) : error }))
   }
 }, { name: 'consumer', dependencies: ['metrics', 'producer'], fastify: '5.x' })
+
+function whose (error: Error, name: string): Error {
+  return new Error(`${name}: ${error.message}`, { cause: error })
+}
 
 /** Whether a topic is known not to exist: while the brokers cannot be asked, nothing is known. */
 async function isMissing (app: FastifyInstance, topic: string): Promise<boolean> {

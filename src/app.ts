@@ -135,7 +135,7 @@ export async function buildApp (config: Config, overrides: Overrides = {}): Prom
       await app.register(confluentV3Batch, { prefix, requestTimeoutMs })
     }
     await app.register(confluentMetadata, { clusterId: config.kafka.clusterId })
-    await app.register(consumerRoute)
+    await app.register(consumerRoute, { maxInFlightTotal: config.maxInFlightTotal })
     await app.register(healthRoutes)
     await app.register(metricsRoute)
     return app

@@ -55,7 +55,7 @@ t.test('every route is in the document, with an operationId of its own, a summar
     }
   }
   t.equal(new Set(ids).size, ids.length, 'no operationId twice')
-  for (const url of ['/healthz', '/readyz', '/metrics', '/consumer', '/topics/{topic}/records', '/api/kafka/send-message']) {
+  for (const url of ['/healthz', '/readyz', '/metrics', '/consumer', '/consumers', '/consumers/{name}', '/topics/{topic}/records', '/api/kafka/send-message']) {
     t.ok(document.paths[url], url)
   }
   t.match(document.paths['/consumer'].get.responses['404'].content, { 'application/problem+json': { examples: { SLUICE_NO_CONSUMER: {} } } })

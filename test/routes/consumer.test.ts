@@ -1,6 +1,7 @@
 import t from 'tap'
 import { record } from '../support/fake-source.js'
 import { FAKE_CLUSTER, gatewayApp, until } from '../support/gateway-app.js'
+import { severalApp } from '../support/several-app.js'
 
 const P0 = { topic: 't', partition: 0 }
 
@@ -92,4 +93,44 @@ t.test('a process that only produces: 404, and what to set', async t => {
   t.equal(res.statusCode, 404)
   t.equal(res.headers['content-type'], 'application/problem+json; charset=utf-8')
   t.match(res.json(), { code: 'SLUICE_NO_CONSUMER', status: 404, detail: /KAFKA_GROUP_ID and KAFKA_TOPIC/ })
+})
+
+t.test('consumers: the only one has the name default; a process that only produces has none', async t => {
+  const { app, source } = await gatewayApp(FAKE_CLUSTER, { handler: () => {} })
+  t.teardown(() => app.close())
+  await app.ready()
+  source.event('assigned', [P0])
+  await until(() => app.consumers[0].state.partitions.length === 1, 'the assignment')
+  const { limit, consumers } = (await app.inject('/consumers')).json()
+  t.equal(limit, null)
+  t.same(consumers, [{ name: 'default', groupId: 'g', topics: ['t'], ...(await app.inject('/consumer')).json() }])
+  t.same((await app.inject('/consumers/default')).json(), consumers[0])
+
+  const { app: without } = await gatewayApp({ KAFKA_BOOTSTRAP_SERVERS: '127.0.0.1:9092' })
+  t.teardown(() => without.close())
+  t.same((await without.inject('/consumers')).json(), { limit: null, consumers: [] })
+  t.match((await without.inject('/consumers/default')).json(), { status: 404, code: 'SLUICE_UNKNOWN_CONSUMER', detail: 'This process only produces.' })
+})
+
+t.test('several consumers: all of them, each by its name, and no one of them for the whole', async t => {
+  const { app, source } = await severalApp(t)
+  await app.ready()
+  source('one').event('assigned', [P0])
+  await until(() => app.consumers[0].state.partitions.length === 1, 'the assignment')
+  const { consumers } = (await app.inject('/consumers')).json()
+  t.match(consumers, [
+    { name: 'one', groupId: 'g1', topics: ['t'], phase: 'running', partitions: [P0] },
+    { name: 'two', groupId: 'g2', topics: ['u'], phase: 'joining', partitions: [] }
+  ])
+  for (const consumer of consumers) {
+    t.same((await app.inject(`/consumers/${consumer.name}`)).json(), consumer)
+  }
+  const res = await app.inject('/consumer')
+  t.equal(res.statusCode, 409)
+  t.equal(res.headers['content-type'], 'application/problem+json; charset=utf-8')
+  t.match(res.json(), { code: 'SLUICE_SEVERAL_CONSUMERS', status: 409, detail: /: one, two\./ })
+  for (const name of ['three', 'ONE', '', 'one%2f']) {
+    t.match((await app.inject(`/consumers/${name}`)).json(), { status: 404, code: 'SLUICE_UNKNOWN_CONSUMER', detail: /It has: one, two\.$/ }, name)
+  }
+  t.equal((await app.inject({ method: 'POST', url: '/consumers/one' })).statusCode, 405)
 })
