@@ -244,19 +244,20 @@ export class Scheduler {
 
   /**
    * Fills a batch from the other lanes of its partition. Those whose first record goes alone are passed over, and are the next to
-   * go: each is passed over once.
+   * go: each is passed over once, and no more of them than the batch may hold.
    */
   #fillFromOthers (batch: Schedulable[], max: number, partition: PartitionLanes): void {
     let passedOver: Lane | null = null
     let lastPassedOver: Lane | null = null
     let left: Lane | null = null
-    for (let looked = 0; partition.first !== null && batch.length < max && looked < max; looked++) {
+    for (let passed = 0; partition.first !== null && batch.length < max && passed < max;) {
       const lane = this.#firstOf(partition)
       if (lane.first!.alone) {
         if (lastPassedOver === null) passedOver = lane
         else lastPassedOver.next = lane
         lastPassedOver = lane
         lane.queued = true
+        passed++
       } else {
         this.#fill(batch, max, lane)
         // Not offered in between: what is offered may be what the next round takes from.
