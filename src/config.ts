@@ -261,6 +261,9 @@ function consumerConfig (
   values: Environment, embedded: boolean, topics: readonly string[], file: FileSettings | undefined, cwd: string
 ): ConsumerConfig | null {
   const handler = values.KAFKA_HANDLER === 'log' ? 'log' : readable(values.KAFKA_HANDLER, 'KAFKA_HANDLER', cwd, false)
+  if (values.KAFKA_HANDLER_THREADS > 0 && handler === 'log') {
+    throw new ConfigError("KAFKA_HANDLER_THREADS needs the path of a module in KAFKA_HANDLER, got 'log'")
+  }
   const deadLetterTopic = deadLetterTarget(values, topics)
   const groupId = values.KAFKA_GROUP_ID ?? (embedded ? EMBEDDED_GROUP : undefined)
   if (groupId === undefined || topics.length === 0) return null
@@ -276,7 +279,8 @@ function consumerConfig (
     isolationLevel: values.KAFKA_ISOLATION_LEVEL,
     sessionTimeoutMs: values.KAFKA_SESSION_TIMEOUT_MS,
     maxPollIntervalMs: values.KAFKA_MAX_POLL_INTERVAL_MS,
-    maxInFlight: values.KAFKA_MAX_PROC_COUNT,
+    // What waited for a thread would use up its time there.
+    maxInFlight: Math.min(values.KAFKA_MAX_PROC_COUNT, values.KAFKA_HANDLER_THREADS || Infinity),
     maxRecordsBeforeCommit: values.KAFKA_MAX_MSG_COUNT_BEFORE_COMMIT,
     commitIntervalMs: Math.round(values.KAFKA_COMMIT_INTERVAL_SECONDS * 1000),
     order: values.KAFKA_ORDER,
@@ -287,6 +291,8 @@ function consumerConfig (
     drainTimeoutMs: values.KAFKA_DRAIN_TIMEOUT_MS,
     handler,
     batches: batchPolicy(values),
+    handlerThreads: values.KAFKA_HANDLER_THREADS,
+    handlerThreadHeapMb: values.KAFKA_HANDLER_THREAD_HEAP_MB ?? null,
     handlerTimeoutMs: values.KAFKA_HANDLER_TIMEOUT_MS,
     handlerGraceMs: values.KAFKA_HANDLER_GRACE_MS,
     maxAbandoned: values.KAFKA_MAX_ABANDONED,
@@ -366,6 +372,16 @@ function consumerWarnings (values: Environment, { raw, file }: Setting, consumer
   }
   if (consumer.deadLetterTopic.kind !== 'off' && values.KAFKA_DEAD_LETTER_OFF_ACTION === 'skip') {
     warnings.push('KAFKA_DEAD_LETTER_OFF_ACTION has no effect: it is for KAFKA_DEAD_LETTER_TOPIC=off')
+  }
+  const { KAFKA_HANDLER_THREADS: threads, KAFKA_MAX_PROC_COUNT: procs } = values
+  if (threads > 0 && procs > threads && raw.KAFKA_MAX_PROC_COUNT !== undefined) {
+    warnings.push(`KAFKA_MAX_PROC_COUNT (${procs}) is more than KAFKA_HANDLER_THREADS (${threads}): each thread takes one record at a time, so that ${threads} handlers are in flight at once`)
+  }
+  if (threads > procs) {
+    warnings.push(`KAFKA_HANDLER_THREADS (${threads}) is more than KAFKA_MAX_PROC_COUNT (${procs}): some threads never have anything to do`)
+  }
+  if (threads === 0 && values.KAFKA_HANDLER_THREAD_HEAP_MB !== undefined) {
+    warnings.push('KAFKA_HANDLER_THREAD_HEAP_MB has no effect: it is for KAFKA_HANDLER_THREADS')
   }
   if (consumer.groupProtocol === 'consumer') {
     const decidedByBroker = (['KAFKA_SESSION_TIMEOUT_MS', 'KAFKA_PARTITION_ASSIGNMENT_STRATEGY'] as const)

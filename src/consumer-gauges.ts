@@ -1,6 +1,7 @@
 import type { ConsumerConfig } from './config.js'
 import type { Consumer } from './consumer.js'
 import type { GroupMetrics } from './group-metrics.js'
+import type { ThreadsState } from './handlers/workers.js'
 import type { Metrics } from './metrics.js'
 import { STALLS } from './watchdog.js'
 
@@ -41,5 +42,19 @@ export function setGauges (metrics: GroupMetrics, { state, stalls, controls }: P
     if (of.lag !== null) metrics.lag.set(labels, of.lag)
     metrics.paused.set(labels, of.paused ? 1 : 0)
     metrics.suspended.set(labels, of.suspended ? 1 : 0)
+  }
+}
+
+/** Sets what is to be told of worker threads; to be called again and again. */
+export function threadsGauge (metrics: GroupMetrics): (state: ThreadsState) => void {
+  const counted = { ended: 0, stuck: 0 }
+  return ({ ready, busy, waiting, lost }) => {
+    metrics.threads.set(ready)
+    metrics.threadsBusy.set(busy)
+    metrics.threadsWaiting.set(waiting)
+    for (const reason of ['ended', 'stuck'] as const) {
+      metrics.threadsLost.inc({ reason }, lost[reason] - counted[reason])
+      counted[reason] = lost[reason]
+    }
   }
 }

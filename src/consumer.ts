@@ -2,7 +2,7 @@ import type { FastifyBaseLogger } from 'fastify'
 import { systemClock } from './clock.js'
 import type { ClientProperties, ConsumerConfig, DeadLetterTarget } from './config.js'
 import { Controlled, type ConsumerControls } from './consumer-controls.js'
-import { setGauges, setLimits } from './consumer-gauges.js'
+import { setGauges, setLimits, threadsGauge } from './consumer-gauges.js'
 import { createObserver } from './consumer-observer.js'
 import { deadLetterRecord } from './engine/dead-letter.js'
 import { Engine } from './engine/engine.js'
@@ -155,6 +155,7 @@ export async function createConsumer (config: ConsumerConfig, ports: ConsumerPor
   }
   let stopped: Promise<void> | undefined
   setLimits(metrics, config)
+  const setThreads = threadsGauge(metrics)
   warnOfRisks(log, config)
 
   const consumer: RunningConsumer = {
@@ -189,6 +190,7 @@ export async function createConsumer (config: ConsumerConfig, ports: ConsumerPor
     scrape () {
       observer.flush()
       setGauges(metrics, consumer)
+      if (created?.state !== undefined) setThreads(created.state)
     }
   }
   return consumer

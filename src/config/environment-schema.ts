@@ -280,6 +280,18 @@ const consumer = {
   KAFKA_HANDLER_BATCH_WAIT_MS: milliseconds('How long a batch that is not full waits for more; 0: it goes with what is there', 0, 0, 60_000),
   KAFKA_HANDLER_BATCH_BY: oneOf(
     'What the records of a batch have in common; `key` needs `KAFKA_ORDER=key`', 'partition', ['partition', 'key']),
+  KAFKA_HANDLER_THREADS: Type.Integer({
+    description: 'Worker threads that the module of `KAFKA_HANDLER` runs in, one record at a time in each: for work that keeps a processor busy. Then at most so many handlers are in flight at once; 0: the main thread',
+    default: 0,
+    minimum: 0,
+    maximum: 256
+  }),
+  KAFKA_HANDLER_THREAD_HEAP_MB: Type.Optional(Type.Integer({
+    description: 'Megabytes that the JavaScript heap of each thread may take; above it the thread ends, and its record is tried again in a new one',
+    whenUnset: 'Node.js\'s own limit',
+    minimum: 16,
+    maximum: 65_536
+  })),
   KAFKA_HANDLER_TIMEOUT_MS: milliseconds('How long one attempt may take', 60_000),
   KAFKA_HANDLER_GRACE_MS: milliseconds('How long a handler may take to stop once its signal is aborted', 5000, 0, 3_600_000),
   KAFKA_MAX_ABANDONED: Type.Integer({

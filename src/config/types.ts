@@ -162,6 +162,7 @@ export interface ConsumerConfig {
   readonly isolationLevel: 'read_committed' | 'read_uncommitted'
   readonly sessionTimeoutMs: number
   readonly maxPollIntervalMs: number
+  /** With threads at most as many as there are. */
   readonly maxInFlight: number
   readonly maxRecordsBeforeCommit: number
   readonly commitIntervalMs: number
@@ -179,6 +180,10 @@ export interface ConsumerConfig {
   readonly handler: string
   /** `null`: the handler takes records one by one. */
   readonly batches: BatchPolicy | null
+  /** Worker threads that the module runs in; 0: it runs in the main thread. */
+  readonly handlerThreads: number
+  /** What the heap of each may hold; `null`: what Node.js gives it. */
+  readonly handlerThreadHeapMb: number | null
   readonly handlerTimeoutMs: number
   readonly handlerGraceMs: number
   readonly maxAbandoned: number

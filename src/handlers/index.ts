@@ -6,6 +6,7 @@ import { ContextOfBatch } from './batch-context.js'
 import type { HandlerContext, RecordBatchHandler, RecordHandler } from './handler.js'
 import { logBatchHandler, logHandler } from './log.js'
 import { loadModule } from './module.js'
+import type { ThreadsState } from './workers.js'
 
 /** Everything here is made on demand: most handlers use little of it, and it is made for every attempt. */
 class Context implements HandlerContext {
@@ -34,10 +35,18 @@ export interface CreatedHandler {
   readonly handle: Handler | BatchedHandler
   /** Called once nothing is in flight any more. */
   close (): Promise<void>
+  /** Where it runs in threads: what they are doing. */
+  readonly state?: ThreadsState
 }
 
 /** What of the configuration decides which handler it is. */
-export type HandlerConfig = Pick<ConsumerConfig, 'handler'> & Partial<Pick<ConsumerConfig, 'batches'>>
+export type HandlerConfig = Pick<ConsumerConfig, 'handler' | 'batches' | 'handlerThreads' | 'handlerThreadHeapMb' | 'handlerGraceMs'>
+
+/** What a handler is given beside the record. */
+export interface HandlerPorts {
+  readonly log: FastifyBaseLogger
+  readonly producer: HandlerContext['producer']
+}
 
 /**
  * Makes the handler that the configuration names: `log`, or a module's path.
@@ -45,9 +54,11 @@ export type HandlerConfig = Pick<ConsumerConfig, 'handler'> & Partial<Pick<Consu
  * @throws {Error} where it cannot be used; the process must not start then
  */
 export async function createHandler (
-  { handler: name, batches = null }: HandlerConfig,
-  { log, producer }: { readonly log: FastifyBaseLogger, readonly producer: HandlerContext['producer'] }
+  config: HandlerConfig, { log, producer }: HandlerPorts
 ): Promise<CreatedHandler> {
+  const { handler: name, batches } = config
+  // Only where it is wanted: the threads themselves come by here, too.
+  if (config.handlerThreads > 0) return (await import('./workers.js')).Workers.start(config, { log, producer })
   const close = async () => {}
   if (batches === null) {
     const handle: RecordHandler = name === 'log' ? logHandler : await loadModule(name)

@@ -6,6 +6,7 @@ import type { Handler } from '../../src/engine/types.js'
 import type { HandlerContext } from '../../src/handlers/handler.js'
 import { FakeProducer } from '../support/fake-producer.js'
 import { record } from '../support/fake-source.js'
+import { handlerConfig } from '../support/handler-config.js'
 
 /** A logger that counts its children and keeps what they log. */
 function logger () {
@@ -23,13 +24,13 @@ function logger () {
 async function handlerOf (directory: string, text: string) {
   const { log, lines, children } = logger()
   const producer = new FakeProducer()
-  const { handle } = await createHandler({ handler: path.join(directory, text) }, { log, producer })
+  const { handle } = await createHandler(handlerConfig({ handler: path.join(directory, text) }), { log, producer })
   return { handle: handle as Handler, producer, lines, children }
 }
 
 t.test('`log` is the built-in handler', async t => {
   const { log, lines } = logger()
-  const { handle } = await createHandler({ handler: 'log' }, { log, producer: new FakeProducer() })
+  const { handle } = await createHandler(handlerConfig({ handler: 'log' }), { log, producer: new FakeProducer() })
   await (handle as Handler)(record({ topic: 'orders', partition: 2, offset: 7, value: Buffer.from('x') }), { attempt: 1, signal: new AbortController().signal })
   t.same(lines, [{ topic: 'orders', partition: 2, offset: 7, attempt: 1, key: null, value: 'x', headers: 0, msg: 'record received' }])
 })
@@ -76,5 +77,5 @@ t.test('the context of one attempt is its own', async t => {
 
 t.test('a module that cannot be used is refused when the handler is made', async t => {
   const { log } = logger()
-  await t.rejects(createHandler({ handler: path.join(t.testdir(), 'missing.mjs') }, { log, producer: new FakeProducer() }), /KAFKA_HANDLER: /)
+  await t.rejects(createHandler(handlerConfig({ handler: path.join(t.testdir(), 'missing.mjs') }), { log, producer: new FakeProducer() }), /KAFKA_HANDLER: /)
 })
