@@ -87,6 +87,8 @@ t.test('an empty environment tries things out on loopback with an embedded broke
         drainTimeoutMs: 20_000,
         handler: 'log',
         batches: null,
+        handlerThreads: 0,
+        handlerThreadHeapMb: null,
         handlerTimeoutMs: 60_000,
         handlerGraceMs: 5000,
         maxAbandoned: 10,
@@ -162,6 +164,8 @@ t.test('every variable reaches the place that it configures', async t => {
     KAFKA_HANDLER_BATCH_SIZE: '8',
     KAFKA_HANDLER_BATCH_WAIT_MS: '24',
     KAFKA_HANDLER_BATCH_BY: 'partition',
+    KAFKA_HANDLER_THREADS: '9',
+    KAFKA_HANDLER_THREAD_HEAP_MB: '25',
     KAFKA_HANDLER_TIMEOUT_MS: '13',
     KAFKA_HANDLER_GRACE_MS: '14',
     KAFKA_MAX_ABANDONED: '15',
@@ -251,6 +255,8 @@ t.test('every variable reaches the place that it configures', async t => {
       drainTimeoutMs: 3500,
       handler: resolve(dir, 'handler.mjs'),
       batches: { maxRecords: 8, by: 'partition', waitMs: 24 },
+      handlerThreads: 9,
+      handlerThreadHeapMb: 25,
       handlerTimeoutMs: 13,
       handlerGraceMs: 14,
       maxAbandoned: 15,
@@ -278,7 +284,8 @@ t.test('every number is accepted at its limits and refused one step beyond', asy
     KAFKA_WINDOW_TOTAL_MAX_BYTES: { KAFKA_WINDOW_MAX_BYTES: '1' },
     KAFKA_HANDLER_BATCH_WAIT_MS: { KAFKA_HANDLER_BATCH_SIZE: '2' },
     KAFKA_RETRY_BACKOFF_MS: { KAFKA_RETRY_BACKOFF_MAX_MS: '3600000' },
-    KAFKA_RETRY_BACKOFF_MAX_MS: { KAFKA_RETRY_BACKOFF_MS: '0' }
+    KAFKA_RETRY_BACKOFF_MAX_MS: { KAFKA_RETRY_BACKOFF_MS: '0' },
+    KAFKA_HANDLER_THREADS: { KAFKA_HANDLER: 'package.json' }
   }
   for (const [variable, { type, minimum, maximum }] of Object.entries(variableSchemas)) {
     if (minimum === undefined || maximum === undefined) continue
@@ -585,4 +592,25 @@ t.test('names and ids hold no control characters and end at 255', async t => {
     t.match(refusal({ [variable]: 'x'.repeat(256) }), `${variable} must be 1 to 255 characters, none of them a control character, got `)
     t.equal(refusal({ [variable]: 'a\tb' }), `${variable} must be 1 to 255 characters, none of them a control character, got 'a\\tb'`)
   }
+})
+
+t.test('threads are for modules, and as many handlers as threads are in flight at once', async t => {
+  const dir = t.testdir({ 'handler.mjs': '' })
+  const of = (more: Record<string, string>) => loadConfig({ ...cluster, KAFKA_HANDLER: 'handler.mjs', ...more }, { cwd: dir })
+  const inFlight = (more: Record<string, string>) => of(more).config.consumers[0].maxInFlight
+  t.equal(inFlight({ KAFKA_HANDLER_THREADS: '0' }), 50)
+  t.equal(inFlight({ KAFKA_HANDLER_THREADS: '4' }), 4)
+  t.equal(inFlight({ KAFKA_HANDLER_THREADS: '4', KAFKA_MAX_PROC_COUNT: '3' }), 3)
+  t.same(of({ KAFKA_HANDLER_THREADS: '4' }).warnings, [], 'the default of KAFKA_MAX_PROC_COUNT is nobody\'s mistake')
+  t.same(of({ KAFKA_HANDLER_THREADS: '4', KAFKA_MAX_PROC_COUNT: '4' }).warnings, [])
+  t.same(of({ KAFKA_HANDLER_THREADS: '4', KAFKA_MAX_PROC_COUNT: '5' }).warnings, [
+    'KAFKA_MAX_PROC_COUNT (5) is more than KAFKA_HANDLER_THREADS (4): each thread takes one record at a time, so that 4 handlers are in flight at once'
+  ])
+  t.same(of({ KAFKA_HANDLER_THREADS: '5', KAFKA_MAX_PROC_COUNT: '4' }).warnings, [
+    'KAFKA_HANDLER_THREADS (5) is more than KAFKA_MAX_PROC_COUNT (4): some threads never have anything to do'
+  ])
+  t.same(of({ KAFKA_HANDLER_THREAD_HEAP_MB: '64' }).warnings, ['KAFKA_HANDLER_THREAD_HEAP_MB has no effect: it is for KAFKA_HANDLER_THREADS'])
+  t.equal(refusal({ ...cluster, KAFKA_HANDLER_THREADS: '1' }), "KAFKA_HANDLER_THREADS needs the path of a module in KAFKA_HANDLER, got 'log'")
+  t.equal(refusal({ KAFKA_HANDLER_THREADS: '257' }), "KAFKA_HANDLER_THREADS must be between 0 and 256, got '257'")
+  t.equal(refusal({ KAFKA_HANDLER_THREAD_HEAP_MB: '15' }), "KAFKA_HANDLER_THREAD_HEAP_MB must be between 16 and 65536, got '15'")
 })

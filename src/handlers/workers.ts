@@ -1,15 +1,14 @@
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import type { MessagePort, Worker } from 'node:worker_threads'
-import type { FastifyBaseLogger } from 'fastify'
+import type { Worker } from 'node:worker_threads'
 import { Piscina, queueOptionsSymbol } from 'piscina'
 import type { Attempt } from '../engine/types.js'
-import type { KafkaRecord, OutgoingRecord } from '../record.js'
+import type { KafkaRecord } from '../record.js'
 import type { CreatedHandler, HandlerConfig, HandlerPorts } from './index.js'
 import { packRecord } from './packed-record.js'
-import { pack, packError, unpack, unpackError } from './packing.js'
-import { writeLine } from './thread-log.js'
-import type { FromThread, Hello, ThreadData, ThreadOutcome, ThreadTask, ToThread } from './thread-messages.js'
+import { packError, unpack, unpackError } from './packing.js'
+import type { Hello, ThreadData, ThreadOutcome, ThreadTask } from './thread-messages.js'
+import { Thread } from './thread.js'
 
 /** What the threads are doing. */
 export interface ThreadsState {
@@ -42,22 +41,6 @@ const CLOSE_MAX_MS = 5_000
 // Built, or as it is written where the tests run.
 const entryFile = ['./thread-entry.js', './thread-entry.ts'].map(name => fileURLToPath(new URL(name, import.meta.url))).find(file => existsSync(file))!
 
-/** A thread of the pool, and what is known of it. */
-class Thread {
-  readonly id: number
-  /** `null` until its module is loaded. */
-  link: MessagePort | null = null
-  busy = false
-  /** What it did not catch. */
-  failure: Error | null = null
-  /** It is ended from here. */
-  stuck = false
-
-  constructor (id: number) {
-    this.id = id
-  }
-}
-
 /** An attempt, from when the pool gets it until it has settled. */
 class Running {
   readonly id: number
@@ -83,8 +66,7 @@ export class Workers implements CreatedHandler {
   readonly #pool: Piscina<ThreadTask, ThreadOutcome>
   readonly #module: string
   readonly #graceMs: number
-  readonly #log: FastifyBaseLogger
-  readonly #producer: HandlerPorts['producer']
+  readonly #ports: HandlerPorts
   readonly #threads = new Map<number, Thread>()
   readonly #running = new Set<Running>()
   readonly #lost = { ended: 0, stuck: 0 }
@@ -115,13 +97,12 @@ export class Workers implements CreatedHandler {
     }
   }
 
-  private constructor (config: HandlerConfig, { log, producer }: HandlerPorts) {
+  private constructor (config: HandlerConfig, ports: HandlerPorts) {
     const { handler, handlerThreads, handlerThreadHeapMb, handlerGraceMs } = config
     this.#module = handler
     this.#graceMs = handlerGraceMs
-    this.#log = log
-    this.#producer = producer
-    const workerData: ThreadData = { config: { ...config, handlerThreads: 0 }, logLevel: log.level }
+    this.#ports = ports
+    const workerData: ThreadData = { config: { ...config, handlerThreads: 0 }, logLevel: ports.log.level }
     this.#pool = new Piscina({
       filename: entryFile,
       workerData,
@@ -134,7 +115,7 @@ export class Workers implements CreatedHandler {
       atomics: 'disabled',
       recordTiming: false,
       loadBalancer: (task, workers) => {
-        const isFree = (id: number) => this.#threads.get(id)?.link != null
+        const isFree = (id: number) => this.#threads.get(id)?.ready === true
         const free = workers.find(({ id, currentUsage, destroyed }) => currentUsage === 0 && !destroyed && isFree(id))
         if (free === undefined) return null
         const running = task[queueOptionsSymbol] as Running
@@ -147,11 +128,11 @@ export class Workers implements CreatedHandler {
     this.#pool.on('message', (hello: Hello) => { this.#greet(hello) })
     // Each thread is listened to.
     this.#pool.on('error', () => {})
-    this.#meet()
+    this.#meetNew()
   }
 
   get state (): ThreadsState {
-    const ready = [...this.#threads.values()].filter(({ link }) => link !== null)
+    const ready = [...this.#threads.values()].filter(thread => thread.ready)
     return {
       ready: ready.length,
       busy: ready.filter(({ busy }) => busy).length,
@@ -173,7 +154,7 @@ export class Workers implements CreatedHandler {
     const limit = new Promise<boolean>(resolve => { timer = setTimeout(() => resolve(false), CLOSE_MAX_MS) })
     const ended = await Promise.race([this.#pool.destroy().then(() => true), limit])
     clearTimeout(timer)
-    if (!ended) this.#log.warn({ limitMs: CLOSE_MAX_MS }, 'worker threads do not end: they may be inside native calls')
+    if (!ended) this.#ports.log.warn({ limitMs: CLOSE_MAX_MS }, 'worker threads do not end: they may be inside native calls')
   }
 
   async #run (records: ThreadTask['records'], attempt: ThreadTask['attempt'], signal: AbortSignal, transferList: ArrayBuffer[]): Promise<unknown> {
@@ -185,7 +166,7 @@ export class Workers implements CreatedHandler {
       signal.addEventListener('abort', aborted, { once: true })
       const task = { id: running.id, records, attempt, [queueOptionsSymbol]: running }
       const outcome = this.#pool.run(task, { transferList, signal: running.end.signal })
-      this.#meet()
+      this.#meetNew()
       return answerOf(await outcome.catch((error: Error) => { throw this.#whyEnded(running, error) }))
     } finally {
       signal.removeEventListener('abort', aborted)
@@ -201,11 +182,11 @@ export class Workers implements CreatedHandler {
       running.end.abort(Object.assign(new ThreadEndedError(`no worker thread was free in time: ${reason.message}`, { cause: reason }), { outage: true }))
       return
     }
-    this.#tell(thread, { kind: 'abort', id: running.id, reason: packError(reason) })
+    thread.tell({ kind: 'abort', id: running.id, reason: packError(reason) })
     running.timer = setTimeout(() => {
       thread.stuck = true
       running.end.abort(new ThreadEndedError(`the handler did not stop within ${this.#graceMs} ms of being told to, and its worker thread was ended: ${reason.message}`, { cause: reason }))
-      this.#meet()
+      this.#meetNew()
     }, this.#graceMs + AFTER_GRACE_MS)
     running.timer.unref()
   }
@@ -219,7 +200,7 @@ export class Workers implements CreatedHandler {
   }
 
   /** Gets to know the threads that the pool has made since. */
-  #meet (): void {
+  #meetNew (): void {
     for (const worker of this.#pool.threads) {
       if (worker.threadId < 0 || this.#threads.has(worker.threadId)) continue
       const thread = new Thread(worker.threadId)
@@ -229,51 +210,25 @@ export class Workers implements CreatedHandler {
     }
   }
 
-  #greet ({ threadId, link, written }: Hello): void {
-    this.#meet()
-    const thread = this.#threads.get(threadId)
-    if (thread === undefined) return
-    thread.link = link
-    link.on('message', (message: FromThread) => {
-      if (message.kind === 'log') {
-        writeLine(this.#log, message.line)
-        Atomics.add(written, 0, message.line.size)
-      } else {
-        this.#send(thread, message.call, unpack(message.record) as OutgoingRecord)
-      }
-    })
-    // It must not keep the process alive.
-    link.unref()
+  #greet (hello: Hello): void {
+    this.#meetNew()
+    this.#threads.get(hello.threadId)?.meet(hello, this.#ports)
     this.#startMoved(null)
-  }
-
-  async #send (thread: Thread, call: number, record: OutgoingRecord): Promise<void> {
-    let outcome: ThreadOutcome
-    try {
-      outcome = { answer: pack(await this.#producer.send(record)) }
-    } catch (error) {
-      outcome = { error: packError(error as Error) }
-    }
-    this.#tell(thread, { kind: 'sent', call, outcome })
-  }
-
-  #tell (thread: Thread, message: ToThread): void {
-    thread.link?.postMessage(message)
   }
 
   #ended (thread: Thread, worker: Worker, code: number): void {
     this.#threads.delete(thread.id)
     if (this.#closing) return
-    this.#meet()
+    this.#meetNew()
     const fields = { thread: thread.id, exitCode: code, ...(thread.failure !== null && { err: thread.failure }) }
     this.#lost[thread.stuck ? 'stuck' : 'ended']++
-    if (thread.link !== null) {
-      this.#log.error(fields, thread.stuck
+    if (thread.ready) {
+      this.#ports.log.error(fields, thread.stuck
         ? 'a worker thread was ended, since its handler did not stop when it was told to; another takes its place'
         : 'a worker thread ended; another takes its place')
       return
     }
-    this.#log.error(fields, 'a worker thread ended before its module was loaded')
+    this.#ports.log.error(fields, 'a worker thread ended before its module was loaded')
     const why = `KAFKA_HANDLER: the module ${this.#module} could not be loaded: its worker thread ended with exit code ${code}`
     this.#startMoved(thread.failure ?? new Error(why))
     this.#failWaiting(thread.failure?.message ?? why)
