@@ -1,13 +1,14 @@
 // What a worker thread runs: it loads the handler module as the main thread would, and answers one attempt at a time. The native
 // Kafka client stays out of it: loading that in a thread ends the process.
 
-import { MessageChannel, parentPort, receiveMessageOnPort, threadId, workerData, type MessagePort } from 'node:worker_threads'
+import { MessageChannel, parentPort, threadId, workerData, type MessagePort } from 'node:worker_threads'
 import { asError } from '../engine/attempt-errors.js'
-import type { Attempt } from '../engine/types.js'
+import type { Attempt, BatchAttempt } from '../engine/types.js'
 import type { OutgoingRecord, Receipt } from '../record.js'
 import { createHandler } from './index.js'
 import { unpackRecord } from './packed-record.js'
-import { pack, packError, unpack, unpackError, type Packed, type PackedError } from './packing.js'
+import { pack, packError, unpack, unpackError, type PackedError } from './packing.js'
+import { producing } from './producing.js'
 import { ThreadLog } from './thread-log.js'
 import type { FromThread, Hello, ThreadData, ThreadOutcome, ThreadTask, ToThread } from './thread-messages.js'
 
@@ -35,12 +36,6 @@ class Link {
 
   say (message: FromThread): void {
     this.#port.postMessage(message)
-  }
-
-  /** Takes what has arrived: a handler that never awaits leaves no other moment for it. */
-  listen (): void {
-    const next = () => receiveMessageOnPort(this.#port) as { message: ToThread } | undefined
-    for (let got = next(); got !== undefined; got = next()) this.#heard(got.message)
   }
 
   async send (record: OutgoingRecord): Promise<Receipt> {
@@ -76,30 +71,26 @@ class Link {
   }
 }
 
-/** What the handler is told of the attempt. As in the main thread, a signal is made when it is asked for. */
-class ThreadAttempt implements Attempt {
+/** What the handler is told of the attempt. A signal is made when it is asked for, as in the main thread. */
+class ThreadAttempt implements Attempt, BatchAttempt {
   readonly id: number
-  readonly #link: Link
-  readonly #attempt: number | readonly number[]
+  readonly attempts: readonly number[]
   #controller: AbortController | null = null
   #reason: Error | null
 
-  constructor ({ id, attempt }: ThreadTask, link: Link) {
+  constructor ({ id, attempts }: ThreadTask, link: Link) {
     this.id = id
-    this.#attempt = attempt
-    this.#link = link
+    this.attempts = attempts
     this.#reason = link.aborted?.id === id ? link.aborted.reason : null
   }
 
-  get attempt (): number { return this.#attempt as number }
-  get attempts (): readonly number[] { return this.#attempt as readonly number[] }
+  get attempt (): number { return this.attempts[0] }
 
   get signal (): AbortSignal {
     if (this.#controller === null) {
       this.#controller = new AbortController()
       if (this.#reason !== null) this.#controller.abort(this.#reason)
     }
-    if (this.#link.current === this) this.#link.listen()
     return this.#controller.signal
   }
 
@@ -116,6 +107,8 @@ async function start (): Promise<(task: ThreadTask) => Promise<ThreadOutcome>> {
   const link = new Link(port1)
   const log = new ThreadLog(logLevel, written, line => link.say({ kind: 'log', line })).logger()
   const { handle } = await createHandler(config, { log, producer: { send: record => link.send(record) } })
+  // Answers are read here, since not everything that is none could get to the main thread. Records in them are produced there.
+  const handler = producing(handle, async lists => lists.map(produce => ({ failed: false, value: { produce } })))
   // As in the main thread. An exception that nobody catches ends the thread: its attempt would never settle.
   process.on('unhandledRejection', err => {
     log.error({ err }, 'a promise was rejected and nobody handled it: a handler module should await, or catch, what it starts')
@@ -127,7 +120,9 @@ async function start (): Promise<(task: ThreadTask) => Promise<ThreadOutcome>> {
     const attempt = new ThreadAttempt(task, link)
     link.current = attempt
     try {
-      return { answer: answerOf(await handle(unpackRecord(task.records as never), attempt)) }
+      const records = task.records.map(unpackRecord)
+      const answer = await (typeof handler === 'function' ? handler(records[0], attempt) : handler.handle(records, attempt))
+      return { answer: pack(Array.isArray(answer) ? answer.map(entryOf) : answer) }
     } catch (thrown) {
       return { error: packError(asError(thrown)) }
     } finally {
@@ -136,10 +131,9 @@ async function start (): Promise<(task: ThreadTask) => Promise<ThreadOutcome>> {
   }
 }
 
-/** What a handler of single records answers is ignored, but for what is to be produced. */
-function answerOf (answer: unknown): Packed {
-  const produce = (answer as { produce?: unknown } | null | undefined)?.produce
-  return produce === undefined ? undefined : pack({ produce })
+/** How a record of a batch ended. What it failed with may be anything. */
+function entryOf (entry: { readonly status: string, readonly reason?: unknown }): object {
+  return entry.status === 'rejected' ? { ...entry, reason: asError(entry.reason) } : entry
 }
 
 // Not awaited here: a module that awaits while it is loaded could not be required, which is what the pool tries first.

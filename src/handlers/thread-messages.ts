@@ -21,10 +21,10 @@ export interface Hello {
 /** One attempt, given to a thread. */
 export interface ThreadTask {
   readonly id: number
-  /** One, or a batch. */
-  readonly records: PackedRecord | readonly PackedRecord[]
-  /** Of the record, or of each record of the batch. */
-  readonly attempt: number | readonly number[]
+  /** One, or those of a batch. */
+  readonly records: readonly PackedRecord[]
+  /** The number of this attempt at each of them. */
+  readonly attempts: readonly number[]
 }
 
 /** How it ended. */

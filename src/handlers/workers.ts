@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { Worker } from 'node:worker_threads'
 import { Piscina, queueOptionsSymbol } from 'piscina'
-import type { Attempt } from '../engine/types.js'
+import type { BatchedHandler, Handler } from '../engine/types.js'
 import type { KafkaRecord } from '../record.js'
 import type { CreatedHandler, HandlerConfig, HandlerPorts } from './index.js'
 import { packRecord } from './packed-record.js'
@@ -63,6 +63,7 @@ class Running {
  * aborted is ended, and replaced as well: its slot and its key are free then.
  */
 export class Workers implements CreatedHandler {
+  readonly handle: Handler | BatchedHandler
   readonly #pool: Piscina<ThreadTask, ThreadOutcome>
   readonly #module: string
   readonly #graceMs: number
@@ -98,7 +99,10 @@ export class Workers implements CreatedHandler {
   }
 
   private constructor (config: HandlerConfig, ports: HandlerPorts) {
-    const { handler, handlerThreads, handlerThreadHeapMb, handlerGraceMs } = config
+    const { handler, batches, handlerThreads, handlerThreadHeapMb, handlerGraceMs } = config
+    this.handle = batches === null
+      ? (record, { attempt, signal }) => this.#run([record], [attempt], signal)
+      : { batches, handle: (records, { attempts, signal }) => this.#run(records, attempts, signal) }
     this.#module = handler
     this.#graceMs = handlerGraceMs
     this.#ports = ports
@@ -141,11 +145,6 @@ export class Workers implements CreatedHandler {
     }
   }
 
-  readonly handle = (record: KafkaRecord, attempt: Attempt): Promise<unknown> => {
-    const packed = packRecord(record)
-    return this.#run(packed, attempt.attempt, attempt.signal, [packed.bytes])
-  }
-
   /** Ends the threads, whatever they do. Nothing that was begun goes on. */
   async close (): Promise<void> {
     this.#closing = true
@@ -157,15 +156,16 @@ export class Workers implements CreatedHandler {
     if (!ended) this.#ports.log.warn({ limitMs: CLOSE_MAX_MS }, 'worker threads do not end: they may be inside native calls')
   }
 
-  async #run (records: ThreadTask['records'], attempt: ThreadTask['attempt'], signal: AbortSignal, transferList: ArrayBuffer[]): Promise<unknown> {
+  async #run (records: readonly KafkaRecord[], attempts: readonly number[], signal: AbortSignal): Promise<unknown> {
     const running = new Running(++this.#lastId)
     const aborted = () => { this.#abort(running, signal.reason) }
     this.#running.add(running)
     try {
       signal.throwIfAborted()
       signal.addEventListener('abort', aborted, { once: true })
-      const task = { id: running.id, records, attempt, [queueOptionsSymbol]: running }
-      const outcome = this.#pool.run(task, { transferList, signal: running.end.signal })
+      const packed = records.map(packRecord)
+      const task = { id: running.id, records: packed, attempts, [queueOptionsSymbol]: running }
+      const outcome = this.#pool.run(task, { transferList: packed.map(({ bytes }) => bytes), signal: running.end.signal })
       this.#meetNew()
       return answerOf(await outcome.catch((error: Error) => { throw this.#whyEnded(running, error) }))
     } finally {
