@@ -67,7 +67,8 @@ t.test('threads that are never idle: /metrics answers, the membership is kept, e
 })
 
 t.test('threads that end in the middle of a record are replaced, and nothing is lost', { skip: noKafka }, async t => {
-  const { gateway, ledger, written, committed } = await busy(t, 300, 300, { BUSY_MS: 4, BUSY_EXIT_SHARE: 0.05, KAFKA_BREAKER_FAILURE_SHARE: 0 })
+  const { gateway, ledger, written, committed } = await busy(t, 300, 300,
+    { BUSY_MS: 4, BUSY_EXIT_SHARE: 0.05, KAFKA_BREAKER_FAILURE_SHARE: 0 })
   await waitFor('everything to be handled', () => ledger.handled.size >= written.length, { timeoutMs: 60_000 })
   const ended = ledger.entries.filter(({ what }) => what === 'fail').length
   t.ok(ended > 0, `${ended} threads ended`)
