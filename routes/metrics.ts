@@ -15,7 +15,7 @@ const schema = {
       content: {
         'text/plain': {
           schema: Type.String(),
-          examples: { lag: { value: 'sluice_consumer_lag_records{topic="orders",partition="0"} 0\n' } }
+          examples: { lag: { value: 'sluice_consumer_lag_records{group="billing",topic="orders",partition="0"} 0\n' } }
         }
       }
     }

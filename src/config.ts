@@ -24,6 +24,9 @@ export interface LoadOptions {
 
 /** The name of the consumer that environment variables describe. */
 const ONLY_CONSUMER = 'default'
+/** What libuv's pool has where UV_THREADPOOL_SIZE says nothing, and what it needs beside a thread for each consumer. */
+const LIBUV_THREADS = 4
+const OTHER_THREADS = 8
 const EMBEDDED_GROUP = 'sluice'
 const EMBEDDED_TOPIC = 'sluice-demo'
 const DEAD_LETTER_SUFFIX = '.dlq'
@@ -49,9 +52,9 @@ export function loadConfig (env: NodeJS.ProcessEnv = process.env, options: LoadO
   checkCombinations(values, nameOf)
 
   const kafka = kafkaConfig(values, file, nameOf, cwd)
-  const setting: Setting = { raw, file, embedded: kafka.embedded, cwd }
+  const setting: Setting = { raw, file, embedded: kafka.embedded, cwd, threads: Number.parseInt(env.UV_THREADPOOL_SIZE ?? '') || LIBUV_THREADS }
   const declared = values.KAFKA_CONSUMERS_FILE === undefined ? null : declaredConsumers(values.KAFKA_CONSUMERS_FILE, setting)
-  const { consumers, maxInFlightTotal, warnings: ofNone } = declared ?? onlyConsumer(values, nameOf, setting)
+  const { consumers, maxInFlightTotal, warnings: ofAll } = declared ?? onlyConsumer(values, nameOf, setting)
   const config: Config = {
     http: httpConfig(values, cwd),
     webhooks: {
@@ -84,7 +87,7 @@ export function loadConfig (env: NodeJS.ProcessEnv = process.env, options: LoadO
     consumers: consumers.map(({ config }) => config),
     maxInFlightTotal
   }
-  warnings.push(...file?.warnings ?? [], ...securityWarnings(values, nameOf), ...ofNone, ...consumers.flatMap(one => one.warnings))
+  warnings.push(...file?.warnings ?? [], ...securityWarnings(values, nameOf), ...ofAll, ...consumers.flatMap(one => one.warnings))
   return { config: deepFreeze(config), warnings }
 }
 
@@ -200,12 +203,14 @@ interface Setting {
   readonly file: FileSettings | undefined
   readonly embedded: boolean
   readonly cwd: string
+  /** Of libuv's pool. */
+  readonly threads: number
 }
 
 interface Consumers {
   readonly consumers: readonly { readonly config: ConsumerConfig, readonly warnings: readonly string[] }[]
   readonly maxInFlightTotal: number | null
-  /** Of those that are not there. */
+  /** Of none of them, or of all. */
   readonly warnings: readonly string[]
 }
 
@@ -227,7 +232,7 @@ function onlyConsumer (values: Environment, nameOf: NameOf, setting: Setting): C
 
 /** Those of KAFKA_CONSUMERS_FILE: each is read as the environment would be, with what it says in front of the variables. */
 function declaredConsumers (path: string, setting: Setting): Consumers {
-  const { raw, file, embedded, cwd } = setting
+  const { raw, file, embedded, cwd, threads } = setting
   const both = (['KAFKA_GROUP_ID', 'KAFKA_TOPIC'] as const).find(variable => raw[variable] !== undefined)
   if (both !== undefined) {
     throw new ConfigError(`${both} and KAFKA_CONSUMERS_FILE cannot both be set: each consumer in the file says its own`)
@@ -253,7 +258,11 @@ function declaredConsumers (path: string, setting: Setting): Consumers {
     throw new ConfigError(consumers[index].inFile(
       `KAFKA_RETRY_TOPIC must be a topic of this consumer's own, got ${quoted(retryTopic.name)}, which ${quoted(reader.config.name)} reads as well`))
   }
-  return { consumers: read, maxInFlightTotal: maxInFlight, warnings: [] }
+  const needed = read.length + OTHER_THREADS
+  const warnings = threads >= needed
+    ? []
+    : [`UV_THREADPOOL_SIZE is ${threads}, and ${read.length} consumers want ${needed}: each holds one of these threads while it waits for records`]
+  return { consumers: read, maxInFlightTotal: maxInFlight, warnings }
 }
 
 function consumerConfig (

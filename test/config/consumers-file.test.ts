@@ -7,7 +7,7 @@ import { ConfigError, loadConfig } from '../../src/config.js'
 import { consumerMembers, memberOf } from '../../src/config/consumer-members.js'
 import { environmentGroups, variableSchemas } from '../../src/config/environment-schema.js'
 
-const CLUSTER = { KAFKA_BOOTSTRAP_SERVERS: '127.0.0.1:9092' }
+const CLUSTER = { KAFKA_BOOTSTRAP_SERVERS: '127.0.0.1:9092', UV_THREADPOOL_SIZE: '16' }
 
 function load (t: Test, text: string, env: Record<string, string> = {}) {
   const cwd = t.testdir({ 'c.yaml': text, 'handler.mjs': '' })
@@ -70,6 +70,15 @@ consumers:
       handler: 'log'
     }
   ])
+})
+
+t.test('each consumer wants a thread of libuv\'s pool: with too few there is a warning', async t => {
+  const text = 'consumers: [{name: a, groupId: g, topic: t}, {name: b, groupId: h, topic: t}]'
+  t.same(load(t, text, { UV_THREADPOOL_SIZE: '10' }).warnings, [])
+  for (const [size, is] of [['9', 9], ['', 4], ['many', 4]] as const) {
+    t.same(load(t, text, { UV_THREADPOOL_SIZE: size }).warnings,
+      [`UV_THREADPOOL_SIZE is ${is}, and 2 consumers want 10: each holds one of these threads while it waits for records`])
+  }
 })
 
 t.test('JSON is read as well, and one consumer is enough', async t => {
