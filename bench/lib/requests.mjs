@@ -7,12 +7,12 @@ export const recordBody = JSON.stringify(benchRecord)
 /**
  * Starts a server, lets it warm up, and measures what it answers. Every answer must be a success.
  *
- * @param load `connections`, `seconds`, and what `subjects/load.mjs` takes beside them
+ * @param load `connections`, `seconds`, and what `subjects/load.mjs` takes beside them; with `perSecond` the callers come at that rate
  */
 export async function measureRequests (subject, input, { seconds, body = recordBody, ...load }) {
   const server = await startServer(subject, input)
   const url = `${server.url}/topics/${input.topic}/records`
-  const run = duration => runSubject('load', { url, duration, body, ...load })
+  const run = duration => runSubject(load.perSecond === undefined ? 'load' : 'steady-load', { url, duration, body, ...load })
   await run(2)
   const cpuBefore = await server.cpu()
   const result = await run(seconds)

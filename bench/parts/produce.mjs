@@ -19,8 +19,10 @@ export async function run ({ bootstrapServers, rounds, scale, say }) {
     minimal: serve('minimal-server'),
     lingering: serve('minimal-server', { lingerMs })
   }, rounds, say)
-  const { half } = await takeTurns({
-    half: serve('sluice-server', {}, { overallRate: Math.round(sluice.perSecond / 2) })
+  const perSecond = Math.round(sluice.perSecond / 2)
+  const { half, bareHalf } = await takeTurns({
+    half: serve('sluice-server', {}, { perSecond }),
+    bareHalf: serve('bare-server', {}, { perSecond })
   }, rounds, say)
   const row = (beside, other, goal) => {
     const ratio = sluice.perSecond / other.perSecond
@@ -39,9 +41,10 @@ export async function run ({ bootstrapServers, rounds, scale, say }) {
     row('minimal send(), as the library sets it up', minimal, 3),
     row(`minimal send(), linger ${lingerMs} ms`, lingering, 1.5),
     {
-      what: `single produce at half of that load, ${number(half.perSecond)}/s`,
+      what: `single produce at half of that load, ${number(half.perSecond)}/s, evenly spread`,
       result: `p50 ${number(half.p50, 1)} ms, p99 ${number(half.p99, 1)} ms`,
-      cpu: number(half.cpuPer1000, 1),
+      cpu: `${number(half.cpuPer1000, 1)} : ${number(bareHalf.cpuPer1000, 1)}`,
+      beside: `bare route p50 ${number(bareHalf.p50, 1)} ms, p99 ${number(bareHalf.p99, 1)} ms`,
       figure: number(half.p99 / half.p50, 2),
       goal: '≤ 2.00',
       reached: half.p99 <= 2 * half.p50

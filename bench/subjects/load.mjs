@@ -3,10 +3,9 @@
 import autocannon from 'autocannon'
 import { answer, input } from '../lib/subject.mjs'
 
-/** `overallRate`: requests a second, of all connections together; absent: as many as are answered. */
-const { url, duration, connections, body, headers = {}, overallRate } = await input()
+const { url, duration, connections, body, headers = {} } = await input()
 const result = await autocannon({
-  url, duration, connections, method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body, ...(overallRate && { overallRate })
+  url, duration, connections, method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body
 })
 answer({
   total: result['2xx'],
