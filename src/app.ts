@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import type { Server } from 'node:http'
 import Fastify, { type FastifyHttpOptions, type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import auth, { type AuthObserver } from '../plugins/auth.js'
+import bodyBudget from '../plugins/body-budget.js'
 import closing from '../plugins/closing.js'
 import connections from '../plugins/connections.js'
 import consumer, { type ConsumerPluginOptions } from '../plugins/consumer.js'
@@ -86,6 +87,7 @@ export async function buildApp (config: Config, overrides: Overrides = {}): Prom
     if (tls !== null) await app.register(tlsFiles, { tls, onCertificate: end => app.metrics.auth.certificateEnd.set(end) })
     if (corsOrigins.length > 0) await app.register(cors, { origins: corsOrigins })
     await app.register(auth, { ...config.http, observer: authMetrics(app), signatures })
+    await app.register(bodyBudget, { maxBytes: config.http.bodiesMaxBytes })
     await app.register(swagger, { version, authenticated: config.http.auth === 'on' })
     await app.register(producer, {
       client,

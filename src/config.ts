@@ -110,6 +110,7 @@ function warnOfUnknown (raw: RawVariables): string[] {
 function checkCombinations (values: Environment, nameOf: NameOf): void {
   const atLeast = atLeastIn(values, nameOf)
   atLeast('KAFKA_QUEUE_MAX_BYTES', 'KAFKA_MESSAGE_MAX_BYTES')
+  atLeast('BODIES_MAX_BYTES', 'BODY_LIMIT_BYTES')
   if (values.KAFKA_DELIVERY_TIMEOUT_MS <= values.KAFKA_LINGER_MS) {
     throw new ConfigError(`${nameOf('KAFKA_DELIVERY_TIMEOUT_MS')} must be greater than ${nameOf('KAFKA_LINGER_MS')} (${values.KAFKA_LINGER_MS}), got '${values.KAFKA_DELIVERY_TIMEOUT_MS}'`)
   }
@@ -146,6 +147,7 @@ function httpConfig (values: Environment, cwd: string): HttpConfig {
     host,
     port: values.PORT,
     bodyLimitBytes: values.BODY_LIMIT_BYTES,
+    bodiesMaxBytes: values.BODIES_MAX_BYTES,
     maxConnections: values.MAX_CONNECTIONS,
     requestTimeoutMs: values.REQUEST_TIMEOUT_MS,
     allowedHosts: parseAllowedHosts(values.ALLOWED_HOSTS),

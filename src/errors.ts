@@ -51,6 +51,7 @@ export const errorTable = {
   SLUICE_HEADERS_TOO_LARGE: { status: 431, title: 'The request headers are too large' },
   SLUICE_INTERNAL: { status: 500, title: 'Something went wrong in the gateway' },
   SLUICE_READ_BUSY: { status: 503, title: 'Too many reads are under way', retryAfterSeconds: 1 },
+  SLUICE_BODIES_FULL: { status: 503, title: 'The bodies of all requests are too large', retryAfterSeconds: 5 },
   SLUICE_QUEUE_FULL: { status: 503, title: 'The queue is full', retryAfterSeconds: 1 },
   SLUICE_IDEMPOTENCY_FULL: { status: 503, title: 'No more keys can be remembered', retryAfterSeconds: 5 },
   SLUICE_TOO_MANY_STREAMS: { status: 503, title: 'Too many streams are under way', retryAfterSeconds: 5 },

@@ -28,6 +28,7 @@ export function createMetrics (registry: Registry) {
       requests: tally('sluice_http_request_duration_seconds', 'Time from a request\'s arrival to the end of its response',
         REQUEST_BUCKETS, ['method', 'route', 'status']),
       connections: gauge('sluice_http_connections', 'Clients that are connected'),
+      bodyBytes: gauge('sluice_http_body_bytes', 'Bytes of request bodies that are held, those of short ones and of streams not included'),
       connectionsRefused: counter('sluice_http_connections_refused_total', 'Connections beyond MAX_CONNECTIONS, closed at once')
     },
     auth: {

@@ -39,6 +39,7 @@ export interface HttpConfig {
   /** 0: any free port. */
   readonly port: number
   readonly bodyLimitBytes: number
+  readonly bodiesMaxBytes: number
   readonly maxConnections: number
   readonly requestTimeoutMs: number
   /** Lower-case names accepted in Host and Origin besides loopback names and IP addresses; `*` accepts any. */

@@ -1,6 +1,7 @@
 import type { Server } from 'node:http'
 import Fastify, { type FastifyHttpOptions, type FastifyInstance } from 'fastify'
 import auth from '../../plugins/auth.js'
+import bodyBudget from '../../plugins/body-budget.js'
 import errors from '../../plugins/errors.js'
 import idempotency from '../../plugins/idempotency.js'
 import metrics from '../../plugins/metrics.js'
@@ -39,6 +40,7 @@ export const streamSettings: StreamSettings = {
 }
 
 export const bodyLimitBytes = 2_000_000
+export const bodiesMaxBytes = 3_000_000
 
 /** The producing half of the gateway over a fake producer, and what it logged. */
 export async function produceApp (
@@ -63,6 +65,7 @@ export async function produceApp (
   await app.register(metrics)
   const webhookSignatures = new WebhookSignatures(signatures, now)
   await app.register(auth, { host: '127.0.0.1', allowedHosts: ['gateway.example'], auth: 'loopback', signatures: webhookSignatures })
+  await app.register(bodyBudget, { maxBytes: bodiesMaxBytes })
   await app.register(swagger, { version: '0.0.0' })
   await app.register(producer, { client: {}, settings, closeTimeoutMs: 1_000, producer: kafka })
   await app.register(respondAsync)
