@@ -22,10 +22,11 @@ import * as pressure from './parts/pressure.mjs'
 import * as partitions from './parts/partitions.mjs'
 import * as processes from './parts/processes.mjs'
 import * as produce from './parts/produce.mjs'
+import * as push from './parts/push.mjs'
 import * as timers from './parts/timers.mjs'
 import * as window from './parts/window.mjs'
 
-const parts = { produce, batches, access, consume, timers, 'hot-key': hotKey, processes, metadata, window, memory, pressure, partitions }
+const parts = { produce, batches, access, consume, timers, push, 'hot-key': hotKey, processes, metadata, window, memory, pressure, partitions }
 
 await main(async () => {
   const { values, positionals } = parseArgs({

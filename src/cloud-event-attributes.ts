@@ -17,6 +17,9 @@ const notText = /[\u0000-\u001f\u007f-\u009f\ufdd0-\ufdef\ufffe\uffff]/
 export const attributePattern = '^[^\\u0000-\\u001f\\u007f-\\u009f\\ufdd0-\\ufdef\\ufffe\\uffff]*$'
 const rfc3339 = /^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$/i
 
+/** Whether the type String of CloudEvents can hold it. */
+export const isAttributeText = (text: string): boolean => !notText.test(text) && isWellFormed(text)
+
 /** How the two ways of writing an event call an attribute in an error, and where it is. */
 export type AttributeFault = (name: string, what: string) => SluiceError
 
@@ -46,7 +49,7 @@ function checkValue (name: string, value: unknown, fault: AttributeFault): void 
   if (typeof value === 'string') {
     if (value === '' && core.has(name)) throw fault(name, 'must not be empty')
     if (value.length > maxAttributeLength) throw fault(name, `may have ${maxAttributeLength} characters`)
-    if (notText.test(value) || !isWellFormed(value)) {
+    if (!isAttributeText(value)) {
       throw fault(name, 'holds a control character, or another one that CloudEvents do not allow in text')
     }
   } else if (core.has(name)) {

@@ -8,6 +8,7 @@ import { isHost, isLoopback, parseAllowedHosts, parseBootstrapServers, parseTopi
 import { nearest } from './config/nearest.js'
 import { readPropertiesFile, type FileSettings } from './config/properties-file.js'
 import { isProtectedVariable } from './config/protected-properties.js'
+import { pushConfig, pushWarnings } from './config/push.js'
 import { readable, securityProperties, securityWarnings, type NameOf } from './config/security.js'
 import { parseRecordHeaders, webhookSignatures } from './config/webhooks.js'
 
@@ -271,9 +272,11 @@ function consumerConfig (
   name: string,
   values: Environment, embedded: boolean, topics: readonly string[], file: FileSettings | undefined, cwd: string
 ): ConsumerConfig | null {
-  const handler = values.KAFKA_HANDLER === 'log' ? 'log' : readable(values.KAFKA_HANDLER, 'KAFKA_HANDLER', cwd, false)
-  if (values.KAFKA_HANDLER_THREADS > 0 && handler === 'log') {
-    throw new ConfigError("KAFKA_HANDLER_THREADS needs the path of a module in KAFKA_HANDLER, got 'log'")
+  const push = pushConfig(values, cwd)
+  const isPath = push === null && values.KAFKA_HANDLER !== 'log'
+  const handler = push?.url ?? (isPath ? readable(values.KAFKA_HANDLER, 'KAFKA_HANDLER', cwd, false) : 'log')
+  if (values.KAFKA_HANDLER_THREADS > 0 && !isPath) {
+    throw new ConfigError(`KAFKA_HANDLER_THREADS needs the path of a module in KAFKA_HANDLER, got ${push === null ? "'log'" : 'a URL'}`)
   }
   const deadLetterTopic = deadLetterTarget(values, topics)
   const groupId = values.KAFKA_GROUP_ID ?? (embedded ? EMBEDDED_GROUP : undefined)
@@ -304,6 +307,7 @@ function consumerConfig (
     batches: batchPolicy(values),
     handlerThreads: values.KAFKA_HANDLER_THREADS,
     handlerThreadHeapMb: values.KAFKA_HANDLER_THREAD_HEAP_MB ?? null,
+    push,
     handlerTimeoutMs: values.KAFKA_HANDLER_TIMEOUT_MS,
     handlerGraceMs: values.KAFKA_HANDLER_GRACE_MS,
     maxAbandoned: values.KAFKA_MAX_ABANDONED,
@@ -337,6 +341,9 @@ function batchPolicy (values: Environment): ConsumerConfig['batches'] {
   }
   if (maxRecords > values.KAFKA_WINDOW_MAX_RECORDS) {
     throw new ConfigError(`KAFKA_HANDLER_BATCH_SIZE must be at most KAFKA_WINDOW_MAX_RECORDS (${values.KAFKA_WINDOW_MAX_RECORDS}), got '${maxRecords}'`)
+  }
+  if (/^https?:/i.test(values.KAFKA_HANDLER) && values.KAFKA_PUSH_MODE !== 'batched') {
+    throw new ConfigError(`KAFKA_PUSH_MODE must be batched with KAFKA_HANDLER_BATCH_SIZE above 1, got '${values.KAFKA_PUSH_MODE}': its requests have one event each`)
   }
   return { maxRecords, by, waitMs }
 }
@@ -374,7 +381,7 @@ function deadLetterTarget (values: Environment, topics: readonly string[]): Dead
 }
 
 function consumerWarnings (values: Environment, { raw, file }: Setting, consumer: ConsumerConfig, nameOf: NameOf): string[] {
-  const warnings: string[] = []
+  const warnings: string[] = pushWarnings(values, raw)
   if (consumer.autoOffsetReset === 'latest') {
     warnings.push(`${nameOf('KAFKA_AUTO_OFFSET_RESET')} is latest: records written to a newly added partition before it is discovered are skipped`)
   }

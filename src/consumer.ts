@@ -85,7 +85,7 @@ const WATCH_EVERY_MS = 5_000
  */
 export async function createConsumer (config: ConsumerConfig, ports: ConsumerPorts): Promise<RunningConsumer> {
   const { log, metrics, producer, excludedTopics } = ports
-  const created = ports.handler === undefined ? await createHandler(config, { log, producer }) : null
+  const created = ports.handler === undefined ? await createHandler(config, { log, producer, metrics }) : null
   const handle = producing(ports.handler ?? created!.handle, sendingWith(producer))
   const deadLetterTopicOf = (topic: string) => deadLetterTopic(config.deadLetterTopic, topic)
   const observer = createObserver(log, metrics)

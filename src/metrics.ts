@@ -123,6 +123,12 @@ export function createMetrics (registry: Registry) {
       restarts: counter('sluice_consumer_restarts_total', 'Times that the consumer was made anew, after a failed connect or a fatal error', GROUP),
       pollFailures: counter('sluice_consumer_poll_failures_total', 'Polls that failed', GROUP),
 
+      pushDuration: new TallyHistogram(registry, {
+        name: 'sluice_push_duration_seconds',
+        help: 'Time from a push to the end of its answer, by the class of its status: 2xx, 3xx, 4xx, 5xx, other, or none without an answer',
+        buckets: HANDLER_BUCKETS,
+        labels: ['group', 'status']
+      }),
       handlerDuration: new TallyHistogram(registry, {
         name: 'sluice_consumer_handler_duration_seconds', help: 'Time that one attempt of a handler took', buckets: HANDLER_BUCKETS, labels: TOPIC
       }),

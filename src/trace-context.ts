@@ -26,10 +26,18 @@ export function tracer (headers: IncomingHttpHeaders): <R extends OutgoingRecord
 }
 
 function traceHeaders ({ traceparent: parent, tracestate: state }: IncomingHttpHeaders): RecordHeader[] {
-  if (typeof parent !== 'string' || parent.length > traceparentMaxLength || !traceparent.test(parent)) return []
+  if (!isTraceparent(parent)) return []
   const trace = [{ name: 'traceparent', value: Buffer.from(parent, 'latin1') }]
-  if (typeof state === 'string' && state !== '' && state.length <= tracestateMaxLength) {
-    trace.push({ name: 'tracestate', value: Buffer.from(state, 'latin1') })
-  }
+  if (isTracestate(state)) trace.push({ name: 'tracestate', value: Buffer.from(state, 'latin1') })
   return trace
+}
+
+/** Whether it is a valid `traceparent`; any other counts as none. */
+export function isTraceparent (value: unknown): value is string {
+  return typeof value === 'string' && value.length <= traceparentMaxLength && traceparent.test(value)
+}
+
+/** Whether it can go on beside a valid `traceparent`. */
+export function isTracestate (value: unknown): value is string {
+  return typeof value === 'string' && value !== '' && value.length <= tracestateMaxLength
 }

@@ -76,7 +76,7 @@ export class WebhookSignatures {
     // One HMAC a secret, however many signatures the header brings. All of them are compared.
     let good = false
     for (const key of keys) {
-      const expected = createHmac('sha256', key).update(prefix, 'latin1').update(body).digest()
+      const expected = digest(key, prefix, body)
       for (const signature of signatures) {
         if (signature.length === expected.length && timingSafeEqual(signature, expected)) good = true
       }
@@ -125,8 +125,26 @@ const claims: Record<SignatureScheme, (headers: IncomingHttpHeaders) => Claim> =
     if (!seconds.test(time)) throw invalid('webhook-timestamp must be in seconds since 1970')
     const signatures = one(headers, 'webhook-signature').split(' ').filter(part => part.startsWith('v1,')).map(part => Buffer.from(part.slice(3), 'base64'))
     if (signatures.length === 0) throw invalid('webhook-signature must have a signature of version v1')
-    return { time: Number(time), prefix: `${id}.${time}.`, signatures }
+    return { time: Number(time), prefix: standardPrefix(id, time), signatures }
   }
+}
+
+/** What Standard Webhooks signs before the body. */
+const standardPrefix = (id: string, time: string): string => `${id}.${time}.`
+
+/**
+ * What a body is sent with so that its receiver can tell who sent it, as the header `webhook-signature` of Standard Webhooks:
+ * a signature for each key, so that receivers may have either while keys are changed.
+ *
+ * @param id the same in each attempt, and without a full stop
+ * @param time in seconds since 1970
+ */
+export function standardSignature (keys: readonly Buffer[], id: string, time: string, body: Buffer): string {
+  return keys.map(key => `v1,${digest(key, standardPrefix(id, time), body).toString('base64')}`).join(' ')
+}
+
+function digest (key: Buffer, prefix: string, body: Buffer): Buffer {
+  return createHmac('sha256', key).update(prefix, 'latin1').update(body).digest()
 }
 
 function one (headers: IncomingHttpHeaders, name: string): string {

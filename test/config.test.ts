@@ -90,6 +90,7 @@ t.test('an empty environment tries things out on loopback with an embedded broke
         batches: null,
         handlerThreads: 0,
         handlerThreadHeapMb: null,
+        push: null,
         handlerTimeoutMs: 60_000,
         handlerGraceMs: 5000,
         maxAbandoned: 10,
@@ -260,6 +261,7 @@ t.test('every variable reaches the place that it configures', async t => {
       batches: { maxRecords: 8, by: 'partition', waitMs: 24 },
       handlerThreads: 9,
       handlerThreadHeapMb: 25,
+      push: null,
       handlerTimeoutMs: 13,
       handlerGraceMs: 14,
       maxAbandoned: 15,
@@ -519,7 +521,7 @@ t.test('the consumer protocol warns of what the broker decides', async t => {
   ])
 })
 
-t.test('the handler is log or a file', async t => {
+t.test('the handler is log, or a file, or a URL (test/config/push.test.ts)', async t => {
   const cwd = t.testdir({ 'handler.mjs': '', directory: {}, log: '' })
   t.equal(load({ KAFKA_HANDLER: './handler.mjs' }, cwd).consumers[0]?.handler, resolve(cwd, 'handler.mjs'))
   t.equal(load({ KAFKA_HANDLER: resolve(cwd, 'handler.mjs') }).consumers[0]?.handler, resolve(cwd, 'handler.mjs'))

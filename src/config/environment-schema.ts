@@ -276,7 +276,10 @@ const consumer = {
   KAFKA_DRAIN_TIMEOUT_MS: milliseconds(
     'How long records in flight may take to finish on a shutdown or a rebalance; at most half of `KAFKA_MAX_POLL_INTERVAL_MS`, and less than `SHUTDOWN_TIMEOUT_MS`',
     20_000, 0, DAY_MS / 2),
-  KAFKA_HANDLER: Type.String({ description: '`log`, or the path of a module whose default export handles a record', default: 'log' }),
+  KAFKA_HANDLER: Type.String({
+    description: '`log`, the path of a module whose default export handles a record, or the `http://` or `https://` URL that records are pushed to (docs/handlers.md)',
+    default: 'log'
+  }),
   KAFKA_HANDLER_BATCH_SIZE: Type.Integer({
     description: 'Records that the handler gets in one call, at most; above 1 it is called with an array of them, also for one record',
     default: 1,
@@ -336,6 +339,31 @@ const consumer = {
     'Without a dead-letter topic: `block` holds the record\'s key back, `skip` passes the record over, which loses it', 'block', ['block', 'skip'])
 }
 
+const push = {
+  KAFKA_PUSH_MODE: oneOf(
+    'How a record becomes a CloudEvent: `binary` (attributes as headers, the value as the body), `structured` (all of it as JSON), or `batched` (an array of such)',
+    'binary', ['binary', 'structured', 'batched']),
+  KAFKA_PUSH_CONTENT_TYPE: Type.String({
+    description: 'Content type of values whose record has no header `content-type`',
+    default: 'application/json',
+    pattern: '^[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}( ?; ?[\\x20-\\x7e]{1,200})?$',
+    wants: 'a media type such as application/json'
+  }),
+  KAFKA_PUSH_HEADERS: Type.Optional(Type.String({
+    description: 'Record headers (a comma list; `x-*` is any that begins so) that become headers of the request. Those that may hold secrets never do',
+    whenUnset: 'none',
+    list: true
+  })),
+  KAFKA_PUSH_AUTHORIZATION: Type.Optional(Type.String({
+    description: 'What each push has as its `Authorization`, as in `Bearer …`', whenUnset: 'none', secret: true, pattern: '^[\\x21-\\x7e]([\\x20-\\x7e]*[\\x21-\\x7e])?$', wants: 'visible ASCII on one line'
+  })),
+  KAFKA_PUSH_SECRET: Type.Optional(Type.String({
+    description: 'What bodies are signed with (Standard Webhooks): `whsec_` and base64 of at least 24 bytes; two with a comma while they are being changed', whenUnset: 'none: they are not signed', secret: true
+  })),
+  KAFKA_PUSH_CA_FILE: location('PEM file with the authorities that the target\'s certificate must come from, instead of those that Node.js knows'),
+  KAFKA_PUSH_CONNECT_TIMEOUT_MS: milliseconds('How long connecting to the target may take; the whole attempt has `KAFKA_HANDLER_TIMEOUT_MS`', 5000, 1, 600_000)
+}
+
 const severalConsumers = {
   KAFKA_CONSUMERS_FILE: location('YAML or JSON file that declares several consumers (docs/consumers.md). What the variables of the headings below say ' +
     'are its defaults then, but for `KAFKA_GROUP_ID` and `KAFKA_TOPIC`, which must not be set beside it')
@@ -352,10 +380,11 @@ export const environmentGroups = [
   { title: 'Transactions', variables: transactions, processWide: true },
   { title: 'Looking at stored records', variables: reader, processWide: true },
   { title: 'Several consumers', variables: severalConsumers, processWide: true },
-  { title: 'Consumer', variables: consumer }
+  { title: 'Consumer', variables: consumer },
+  { title: 'HTTP push', variables: push }
 ] as const
 
-const allVariables = { ...server, ...kafka, ...producer, ...transactions, ...reader, ...severalConsumers, ...consumer }
+const allVariables = { ...server, ...kafka, ...producer, ...transactions, ...reader, ...severalConsumers, ...consumer, ...push }
 
 export const environmentSchema = Type.Object(allVariables, { additionalProperties: false })
 

@@ -177,7 +177,7 @@ export interface ConsumerConfig {
   /** 0 where the order does not allow it, or there is nowhere to send them. */
   readonly diversionMaxPerMinute: number
   readonly drainTimeoutMs: number
-  /** `log`, or the absolute path of a module. */
+  /** `log`, the absolute path of a module, or the URL that records are pushed to. */
   readonly handler: string
   /** `null`: the handler takes records one by one. */
   readonly batches: BatchPolicy | null
@@ -185,6 +185,8 @@ export interface ConsumerConfig {
   readonly handlerThreads: number
   /** What the heap of each may hold; `null`: what Node.js gives it. */
   readonly handlerThreadHeapMb: number | null
+  /** `null`: the handler is no URL. */
+  readonly push: PushConfig | null
   readonly handlerTimeoutMs: number
   readonly handlerGraceMs: number
   readonly maxAbandoned: number
@@ -205,6 +207,23 @@ export interface ConsumerConfig {
     readonly probeMs: number
     readonly probeMaxMs: number
   }
+}
+
+export interface PushConfig {
+  /** http or https, without user, password and fragment. Its path and query may hold a secret: only its origin may be shown. */
+  readonly url: string
+  readonly mode: 'binary' | 'structured' | 'batched'
+  /** Of values whose record does not say it. */
+  readonly contentType: string
+  /** What the events' `source` begins with. */
+  readonly source: string
+  /** Names in lower case, or beginnings of names with `*` at the end. */
+  readonly headers: readonly string[]
+  readonly authorization: string | null
+  /** Each as Standard Webhooks writes it; a body is signed with all of them. */
+  readonly secrets: readonly string[]
+  readonly caFile: string | null
+  readonly connectTimeoutMs: number
 }
 
 /**

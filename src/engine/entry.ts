@@ -22,6 +22,7 @@ export class Run implements Attempt {
   after: Run | null = null
   #controller: AbortController | null = null
   #reason: Error | null = null
+  #listener: ((reason: Error) => void) | null = null
 
   constructor (entry: Entry, startedAt: number) {
     this.entry = entry
@@ -47,6 +48,12 @@ export class Run implements Attempt {
     if (this.#reason !== null) return
     this.#reason = reason
     this.#controller?.abort(reason)
+    this.#listener?.(reason)
+  }
+
+  onAbort (listener: (reason: Error) => void): void {
+    this.#listener = listener
+    if (this.#reason !== null) listener(this.#reason)
   }
 }
 

@@ -126,6 +126,11 @@ export interface Attempt {
   readonly attempt: number
   /** Aborted when the time limit has passed, or when the partition must be given up. */
   readonly signal: AbortSignal
+  /**
+   * Calls `listener` once the signal is aborted, at once where it is already; a second call replaces the listener. It spares
+   * making the signal, which is made when it is first asked for, and costs more than the rest of the engine.
+   */
+  onAbort? (listener: (reason: Error) => void): void
 }
 
 /** Does the work. A resolved (or no) promise completes the record; a rejected one is a failed attempt. */

@@ -1,6 +1,7 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { ConsumerConfig } from '../config/types.js'
 import type { Attempt, BatchedHandler, Handler } from '../engine/types.js'
+import type { GroupMetrics } from '../group-metrics.js'
 import type { KafkaRecord } from '../record.js'
 import { ContextOfBatch } from './batch-context.js'
 import type { HandlerContext, RecordBatchHandler, RecordHandler } from './handler.js'
@@ -40,24 +41,31 @@ export interface CreatedHandler {
 }
 
 /** What of the configuration decides which handler it is. */
-export type HandlerConfig = Pick<ConsumerConfig, 'handler' | 'batches' | 'handlerThreads' | 'handlerThreadHeapMb' | 'handlerGraceMs'>
+export type HandlerConfig = Pick<ConsumerConfig, 'handler' | 'push' | 'batches' | 'handlerThreads' | 'handlerThreadHeapMb' | 'handlerGraceMs'>
 
 /** What a handler is given beside the record. */
 export interface HandlerPorts {
   readonly log: FastifyBaseLogger
   readonly producer: HandlerContext['producer']
+  /** Where pushes are measured; absent: nowhere. */
+  readonly metrics?: Pick<GroupMetrics, 'pushDuration'>
 }
 
 /**
- * Makes the handler that the configuration names: `log`, or a module's path.
+ * Makes the handler that the configuration names: `log`, a module's path, or a URL to push to.
  *
  * @throws {Error} where it cannot be used; the process must not start then
  */
 export async function createHandler (
-  config: HandlerConfig, { log, producer }: HandlerPorts
+  config: HandlerConfig, { log, producer, metrics }: HandlerPorts
 ): Promise<CreatedHandler> {
-  const { handler: name, batches } = config
-  // Only where it is wanted: the threads themselves come by here, too.
+  const { handler: name, push, batches } = config
+  // Only where they are wanted: the threads themselves come by here, too.
+  if (push !== null) {
+    const { HttpPush } = await import('./http.js')
+    const target = new HttpPush(push, metrics?.pushDuration)
+    return { handle: batches === null ? target.handle : { batches, handle: target.handleBatch }, close: () => target.close() }
+  }
   if (config.handlerThreads > 0) return (await import('./workers.js')).Workers.start(config, { log, producer })
   const close = async () => {}
   if (batches === null) {
