@@ -112,6 +112,19 @@ t.test('with partition order the first that fails stops all that come after it',
   await stop(h)
 })
 
+t.test('where a batch fails as a whole, the records of a lane go alone in their order, and only the first has an attempt less', async t => {
+  const seen: string[] = []
+  const h = run({
+    handle: async (records, { attempts }) => {
+      seen.push(records.map(({ offset }, n) => `${offset}:${attempts[n]}`).join(' '))
+      if (records.length > 1) throw new Error('whole')
+    }
+  }, distinct(4), { order: 'partition' })
+  await done(h, 4)
+  t.same(seen, ['0:1 1:1 2:1 3:1', '0:2', '1:1', '2:1', '3:1'])
+  await stop(h)
+})
+
 t.test('one that is dropped is done: what came after it stands', async t => {
   const h = run({
     handle: async records => records.map(({ offset }) => offset === 1 ? Object.assign(new Error('no use'), { drop: true }) : null)

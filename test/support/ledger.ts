@@ -18,6 +18,8 @@ export interface LedgerEntry {
   /** Of chaos's handler only: the record's own name, and how it fails for good if it does. */
   readonly id?: string
   readonly poison?: string
+  /** Of a `start` in a batch: `process-number of size`. */
+  readonly batch?: string
 }
 
 /**

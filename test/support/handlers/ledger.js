@@ -2,6 +2,7 @@
 // LEDGER_FILE, LEDGER_SEED, LEDGER_MIN_MS, LEDGER_MAX_MS, and for a share (0 to 1) of the records LEDGER_SLOW_SHARE with
 // LEDGER_SLOW_MS, and LEDGER_FAIL_SHARE, whose first attempt fails.
 import { setTimeout as delay } from 'node:timers/promises'
+import { eitherWay } from './either-way.js'
 import { chance, note } from './journal.js'
 
 const env = process.env
@@ -12,8 +13,8 @@ const slowMs = Number(env.LEDGER_SLOW_MS ?? 50)
 const slowShare = Number(env.LEDGER_SLOW_SHARE ?? 0)
 const failShare = Number(env.LEDGER_FAIL_SHARE ?? 0)
 
-export default async function handle (record, { attempt }) {
-  note('start', record, attempt)
+export default eitherWay(async (record, { attempt, batch }) => {
+  note('start', record, attempt, { batch })
   const slow = chance(seed, record, `slow ${attempt}`) < slowShare
   const ms = slow ? slowMs : Math.floor(minMs + chance(seed, record, `time ${attempt}`) * (maxMs - minMs + 1))
   if (ms > 0) await delay(ms)
@@ -22,4 +23,4 @@ export default async function handle (record, { attempt }) {
     throw new Error('fails at first')
   }
   note('end', record, attempt)
-}
+})

@@ -1,6 +1,7 @@
 // Does what the record's value says: {"do": …}. Writes down each attempt in the ledger.
 import { existsSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
+import { eitherWay } from './either-way.js'
 import { note } from './journal.js'
 
 const never = () => new Promise(() => {})
@@ -35,8 +36,8 @@ const orders = {
   'throw-later' () { setTimeout(() => { throw new Error('too late') }, 1) }
 }
 
-export default async function handle (record, context) {
-  note('start', record, context.attempt)
+export default eitherWay(async (record, context) => {
+  note('start', record, context.attempt, { batch: context.batch })
   const order = JSON.parse(record.value)
   try {
     await orders[order.do](order, context)
@@ -45,4 +46,4 @@ export default async function handle (record, context) {
     throw error
   }
   note('end', record, context.attempt)
-}
+})
