@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import path from 'node:path'
 import t, { type Test } from 'tap'
 import { startGateway } from '../support/gateway.js'
 import { noKafka, sharedKafka, uniqueName } from '../support/kafka.js'
@@ -43,6 +44,22 @@ t.test('whatever is sent to a documented route is answered as the document says'
     t.ok(run.exchanges.some(({ method, status }) => method === 'POST' && status === 200), 'some of it was produced')
   })
   t.strictSame(gateway.lines.filter(({ level }) => level >= 50), [], 'no error was logged')
+})
+
+t.test('with several consumers', { skip }, async t => {
+  const kafka = await sharedKafka()
+  const [one, two] = ['one', 'two'].map(name => ({ name, groupId: uniqueName(name), topic: uniqueName(name) }))
+  const file = path.join(t.testdir({ 'consumers.json': JSON.stringify({ maxProcCount: 10, consumers: [one, two] }) }), 'consumers.json')
+  await Promise.all([kafka.createTopic(one.topic), kafka.createTopic(two.topic)])
+  const gateway = await startGateway({ kafka, env: { ...env, KAFKA_CONSUMERS_FILE: file, KAFKA_DEAD_LETTER_TOPIC: 'off' } })
+  t.teardown(() => gateway.kill())
+  await gateway.waitUntilReady(2)
+  const run = await schemathesis(gateway.url, {
+    args: ['--seed', '4', '--max-examples', '30', '--include-path-regex', '^/(consumers?|readyz|healthz|metrics)'], timeoutMs: 180_000
+  })
+  foundNothing(t, run)
+  const status = (route: string) => new Set(run.exchanges.filter(({ path, method }) => path === route && method === 'GET').map(({ status }) => status))
+  t.ok(status('/consumers').has(200) && status('/consumer').has(409))
 })
 
 t.test('with authentication on', { skip }, async t => {
