@@ -23,10 +23,13 @@ import * as partitions from './parts/partitions.mjs'
 import * as processes from './parts/processes.mjs'
 import * as produce from './parts/produce.mjs'
 import * as push from './parts/push.mjs'
+import * as threads from './parts/threads.mjs'
 import * as timers from './parts/timers.mjs'
 import * as window from './parts/window.mjs'
 
-const parts = { produce, batches, access, consume, timers, push, 'hot-key': hotKey, processes, metadata, window, memory, pressure, partitions }
+const parts = {
+  produce, batches, access, consume, timers, push, threads, 'hot-key': hotKey, processes, metadata, window, memory, pressure, partitions
+}
 
 await main(async () => {
   const { values, positionals } = parseArgs({
