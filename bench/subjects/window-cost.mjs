@@ -18,7 +18,7 @@ const SAMPLE_EVERY = 9973
  */
 const { window, what, warmUp, total } = await input()
 const waiting = what === 'waiting'
-const { config: { consumer } } = loadConfig({
+const { config: { consumers: [consumer] } } = loadConfig({
   KAFKA_BOOTSTRAP_SERVERS: 'unused:9092',
   KAFKA_TOPIC: 't',
   KAFKA_GROUP_ID: 'g',
