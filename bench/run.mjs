@@ -15,6 +15,7 @@ import { machine, printTable } from './lib/report.mjs'
 import * as access from './parts/access.mjs'
 import * as batches from './parts/batches.mjs'
 import * as consume from './parts/consume.mjs'
+import * as handlerBatches from './parts/handler-batches.mjs'
 import * as hotKey from './parts/hot-key.mjs'
 import * as memory from './parts/memory.mjs'
 import * as metadata from './parts/metadata.mjs'
@@ -28,7 +29,21 @@ import * as timers from './parts/timers.mjs'
 import * as window from './parts/window.mjs'
 
 const parts = {
-  produce, batches, access, consume, timers, push, threads, 'hot-key': hotKey, processes, metadata, window, memory, pressure, partitions
+  produce,
+  batches,
+  access,
+  consume,
+  timers,
+  push,
+  threads,
+  'handler-batches': handlerBatches,
+  'hot-key': hotKey,
+  processes,
+  metadata,
+  window,
+  memory,
+  pressure,
+  partitions
 }
 
 await main(async () => {

@@ -40,7 +40,13 @@ const handlers = {
   }
 }
 
-const app = await buildApp(config, { handler: handlers[hotKey !== undefined ? 'timing' : handlerMs > 0 ? 'waiting' : 'empty'] })
+const handleBatch = async records => {
+  if (handlerMs > 0) await wait()
+  for (let n = 0; n < records.length; n++) count()
+}
+const single = handlers[hotKey !== undefined ? 'timing' : handlerMs > 0 ? 'waiting' : 'empty']
+const { batches } = config.consumers[0]
+const app = await buildApp(config, { handler: batches === null ? single : { batches, handle: handleBatch } })
 await app.listen({ port: 0, host: '127.0.0.1' })
 const result = await watch.done
 await app.close()

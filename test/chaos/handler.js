@@ -4,14 +4,15 @@
 //   poison  every attempt fails: 'retried' until its attempts are used up, or 'hopeless' at once
 //   hangs   the first attempt waits until its signal is aborted
 import { setTimeout as delay } from 'node:timers/promises'
+import { eitherWay } from '../support/handlers/either-way.js'
 import { note } from '../support/handlers/journal.js'
 
 const STEP_MS = 50
 
-export default async function handle (record, { attempt, signal }) {
+export default eitherWay(async (record, { attempt, signal, batch }) => {
   const { id, ms, fails = 0, poison, hangs } = JSON.parse(record.value)
   const more = poison === undefined ? { id } : { id, poison }
-  note('start', record, attempt, more)
+  note('start', record, attempt, { ...more, batch })
   try {
     if (hangs && attempt === 1) await hang(signal)
     for (let leftMs = ms; leftMs > 0; leftMs -= STEP_MS) await delay(Math.min(leftMs, STEP_MS))
@@ -22,7 +23,7 @@ export default async function handle (record, { attempt, signal }) {
     throw error
   }
   note('end', record, attempt, more)
-}
+})
 
 function hang (signal) {
   return new Promise((resolve, reject) => {

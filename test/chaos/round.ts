@@ -12,6 +12,7 @@ import { Evidence } from './evidence.js'
 import { Excuses } from './excuses.js'
 import { FaultLog } from './faults.js'
 import { Fleet } from './fleet.js'
+import { handlerKinds, type HandlerKindName } from './handler-kinds.js'
 import { Lanes } from './lanes.js'
 import { Ownership, countRebalances } from './ownership.js'
 import { BROKERS, GATEWAYS, describe, lastBlow, makePlan, type Action, type Profile } from './plan.js'
@@ -27,6 +28,8 @@ export interface RoundOptions {
   readonly seed: number
   readonly protocol: Protocol
   readonly profile: Profile
+  /** Absent: `module`. */
+  readonly handler?: HandlerKindName
   /** How long faults are begun; what follows (mending, the last records, the checks) takes some ten seconds more. */
   readonly lengthMs: number
   /** Records a second. */
@@ -96,10 +99,11 @@ export async function startCluster (profile: Profile): Promise<Kafka> {
 
 function gatewayOptions (options: RoundOptions, topic: string, group: string, ledger: Ledger): GatewayOptions {
   const { kafka, protocol, profile } = options
+  const { handler, env } = handlerKinds[options.handler ?? 'module']
   const classic = protocol !== 'kip848'
   return {
     kafka,
-    handler: '../../chaos/handler.js',
+    handler,
     // Under KIP-848 the broker decides that.
     ...(classic && { properties: { 'heartbeat.interval.ms': 500 } }),
     env: {
@@ -122,7 +126,8 @@ function gatewayOptions (options: RoundOptions, topic: string, group: string, le
       KAFKA_HANDLER_GRACE_MS: 20_000,
       KAFKA_RETRY_MAX_ATTEMPTS: 3,
       KAFKA_RETRY_BACKOFF_MS: 50,
-      LEDGER_FILE: ledger.file
+      LEDGER_FILE: ledger.file,
+      ...env
     }
   }
 }
@@ -316,7 +321,11 @@ class Round {
       faults: this.#faults,
       ownership,
       excuses: new Excuses(lives, entries, ownership, this.#faults),
-      settings: { ...SETTINGS, sessionTimeoutMs: SESSION_TIMEOUT_MS[this.#options.profile] }
+      settings: {
+        ...SETTINGS,
+        maxInFlight: SETTINGS.maxInFlight * handlerKinds[this.#options.handler ?? 'module'].recordsPerCall,
+        sessionTimeoutMs: SESSION_TIMEOUT_MS[this.#options.profile]
+      }
     }
     this.#repeated = repeated(findings).length
     for (const [name, check] of checks) {

@@ -1,12 +1,14 @@
 import { randomInt } from 'node:crypto'
 import { parseArgs } from 'node:util'
 import { noOwnKafka } from '../support/kafka.js'
+import { handlerKinds, type HandlerKindName } from './handler-kinds.js'
 import type { Profile } from './plan.js'
 import { protocols, runRound, startCluster, type Protocol, type RoundResult } from './round.js'
 
 const usage = `npm run chaos -- [options]
   --protocol P   cooperative, eager, kip848, or all (the default)
   --profile P    full (the default), or graceful: only stops, starts and joins, after which nothing may be handled twice
+  --handler H    ${Object.keys(handlerKinds).join(' (the default), ')}: how records are handled
   --rounds N     rounds a protocol, each with a topic, a group and gateways of its own (1)
   --minutes M, --seconds S
                  how long faults are begun in each round (60 s)
@@ -17,6 +19,7 @@ const usage = `npm run chaos -- [options]
 interface Options {
   protocols: readonly Protocol[]
   profile: Profile
+  handler: HandlerKindName
   rounds: number
   lengthMs: number
   seed: number
@@ -29,6 +32,7 @@ function readOptions (): Options {
     options: {
       protocol: { type: 'string', default: 'all' },
       profile: { type: 'string', default: 'full' },
+      handler: { type: 'string', default: 'module' },
       rounds: { type: 'string', default: '1' },
       minutes: { type: 'string' },
       seconds: { type: 'string' },
@@ -47,9 +51,13 @@ function readOptions (): Options {
   const chosen = values.protocol === 'all' ? protocols : protocols.filter(name => name === values.protocol)
   if (chosen.length === 0) throw new Error(`--protocol must be ${protocols.join(', ')} or all, got '${values.protocol}'\n${usage}`)
   if (values.profile !== 'full' && values.profile !== 'graceful') throw new Error(`--profile must be full or graceful, got '${values.profile}'\n${usage}`)
+  if (!(values.handler in handlerKinds)) {
+    throw new Error(`--handler must be ${Object.keys(handlerKinds).join(' or ')}, got '${values.handler}'\n${usage}`)
+  }
   return {
     protocols: chosen,
     profile: values.profile,
+    handler: values.handler as HandlerKindName,
     rounds: number('rounds', values.rounds, 1),
     lengthMs: values.minutes !== undefined
       ? number('minutes', values.minutes, 0.1) * 60_000
@@ -60,11 +68,13 @@ function readOptions (): Options {
   }
 }
 
-function printFailure ({ violations, seed, protocol, folder, firstViolationMs }: RoundResult, { profile, lengthMs, rate }: Options): void {
+function printFailure (result: RoundResult, { profile, handler, lengthMs, rate }: Options): void {
+  const { violations, seed, protocol, folder, firstViolationMs } = result
   console.log(`\n${violations.length} violations, the first after ${((firstViolationMs ?? 0) / 1000).toFixed(1)} s:`)
   for (const text of violations.slice(0, 20)) console.log(`  ${text}`)
   if (violations.length > 20) console.log(`  … ${violations.length - 20} more in the folder`)
-  console.log(`\nagain: npm run chaos -- --seed ${seed} --protocol ${protocol} --profile ${profile} --seconds ${lengthMs / 1000} --rate ${rate}`)
+  const again = `--seed ${seed} --protocol ${protocol} --profile ${profile} --handler ${handler} --seconds ${lengthMs / 1000} --rate ${rate}`
+  console.log(`\nagain: npm run chaos -- ${again}`)
   console.log(`the ledger, the conductor's log and the gateways' are in ${folder}`)
 }
 
@@ -75,9 +85,9 @@ async function run (options: Options): Promise<boolean> {
     const kafka = await startCluster(options.profile)
     try {
       for (let round = 0; round < options.rounds; round++) {
-        const { profile, lengthMs, rate, keep } = options
+        const { profile, handler, lengthMs, rate, keep } = options
         const seed = options.seed + round
-        const result = await runRound({ kafka, seed, protocol, profile, lengthMs, rate, keep, say: line => console.log(line) })
+        const result = await runRound({ kafka, seed, protocol, profile, handler, lengthMs, rate, keep, say: line => console.log(line) })
         results.push(result)
         console.log(result.summary)
         if (keep) console.log(`kept in ${result.folder}`)
