@@ -72,15 +72,18 @@ t.test('two consumers in one process: one that is stuck does not stop the other,
     await first.metric('sluice_consumer_lag_records', `group="${careful}"`) === 30)
   for (const group of [careful, eager]) t.match(await kafka.describeGroup(group), { state: 'Stable' })
 
-  const before = ledger.entries.length
   const ended = first.stop()
   for (const group of [careful, eager]) await first.waitForLog('draining the consumer', { group })
   writeFileSync(gate, '')
   t.strictSame(await ended, { code: 0, signal: null })
   t.ok(first.lines.filter(({ msg }) => msg === 'the consumer has left its group').length === 2)
-  t.strictSame(ledger.entries.slice(before).map(({ what }) => what), Array(TOTAL - 1).fill('end'), 'what was in flight ended, nothing else began')
+  // A record or two may have begun before the loop heard of the signal.
+  t.strictSame(ledger.entries.filter(({ what }) => what === 'start').length, ledger.handled.size, 'whatever was started was finished')
   for (const group of [careful, eager]) t.match(await kafka.describeGroup(group), { state: 'Empty', members: [] })
-  t.equal(await kafka.committedOffset(careful, slow, 0), TOTAL - 1)
+  let firstUnhandled = 0
+  while (ledger.handled.has(`${slow}/0/${firstUnhandled}`)) firstUnhandled++
+  t.ok(firstUnhandled >= TOTAL - 1)
+  t.equal(await kafka.committedOffset(careful, slow, 0), firstUnhandled, 'the last commit says all that a commit offset can say')
 
   const second = await start()
   t.teardown(() => second.kill())
