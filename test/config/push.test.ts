@@ -125,3 +125,7 @@ t.test('batches are pushed as arrays', async t => {
   t.equal(pushOf({ ...sized, KAFKA_PUSH_MODE: 'batched' })?.mode, 'batched')
   t.equal(pushOf({ KAFKA_PUSH_MODE: 'batched' })?.mode, 'batched', 'with one event each')
 })
+
+t.test('threads are for modules', async t => {
+  t.equal(refusal({ KAFKA_HANDLER_THREADS: '2' }), 'KAFKA_HANDLER_THREADS needs the path of a module in KAFKA_HANDLER, got a URL')
+})
