@@ -29,7 +29,7 @@ t.test('names have units: counters end in _total, times in _seconds, sizes in _b
   const registry = new Registry()
   createMetrics(registry)
   for (const { name, type } of await registry.getMetricsAsJSON()) {
-    t.match(name, /^sluice_(http|tls|auth|produce|idempotency|transactions?|reads?|consumers?)_[a-z_]+$/)
+    t.match(name, /^sluice_(http|tls|auth|produce|idempotency|transactions?|reads?|consumers?|push)_[a-z_]+$/)
     t.equal(name.endsWith('_total'), String(type) === 'counter', name)
     if (String(type) === 'histogram') t.match(name, /_seconds$/)
   }
