@@ -23,6 +23,8 @@ export interface ConsumerPluginOptions {
   readonly client: ClientProperties
   /** The largest record that may be produced: dead letters must fit. */
   readonly messageMaxBytes: number
+  /** How transactions are made: for exactly once. */
+  readonly transactions: ConsumerPorts['transactions']
   /** How long the drain of all of them may take when the process closes. */
   readonly closeTimeoutMs: number
   /** Told that another process has this one's group instance id: a group is consumed no more, and the process should end. */
@@ -64,6 +66,7 @@ export default fp<ConsumerPluginOptions>(async (app, options) => {
       log: app.log.child({ group: groupId }),
       metrics: ofGroup(app.metrics.consumer, groupId),
       producer: app.producer,
+      topics: app.topics,
       isMissing: topic => isMissing(app, topic),
       excludedTopics: excluded,
       onFenced,

@@ -113,6 +113,7 @@ export async function buildApp (config: Config, overrides: Overrides = {}): Prom
       maxInFlightTotal: config.maxInFlightTotal,
       client,
       messageMaxBytes: config.producer.messageMaxBytes,
+      transactions: { producer: config.producer, settings: config.transactions },
       closeTimeoutMs: timeBefore(RESERVED_FOR_LEAVING_MS, config),
       ...(overrides.handler && { handler: overrides.handler }),
       ...(overrides.connect && { connect: overrides.connect }),

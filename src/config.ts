@@ -123,6 +123,9 @@ function checkConsumerCombinations (values: Environment, nameOf: NameOf): void {
   atLeast('KAFKA_MAX_POLL_INTERVAL_MS', 'KAFKA_SESSION_TIMEOUT_MS')
   atLeast('KAFKA_RETRY_BACKOFF_MAX_MS', 'KAFKA_RETRY_BACKOFF_MS')
   atLeast('KAFKA_WINDOW_TOTAL_MAX_BYTES', 'KAFKA_WINDOW_MAX_BYTES')
+  if (values.KAFKA_DELIVERY === 'exactly-once' && values.KAFKA_ISOLATION_LEVEL !== 'read_committed') {
+    throw new ConfigError(`${nameOf('KAFKA_ISOLATION_LEVEL')} must be read_committed with KAFKA_DELIVERY=exactly-once, got '${values.KAFKA_ISOLATION_LEVEL}'`)
+  }
   const half = values.KAFKA_MAX_POLL_INTERVAL_MS / 2
   if (values.KAFKA_DRAIN_TIMEOUT_MS > half) {
     throw new ConfigError(`KAFKA_DRAIN_TIMEOUT_MS must be at most half of ${nameOf('KAFKA_MAX_POLL_INTERVAL_MS')} (${half}), got '${values.KAFKA_DRAIN_TIMEOUT_MS}'`)
@@ -281,6 +284,9 @@ function consumerConfig (
   const deadLetterTopic = deadLetterTarget(values, topics)
   const groupId = values.KAFKA_GROUP_ID ?? (embedded ? EMBEDDED_GROUP : undefined)
   if (groupId === undefined || topics.length === 0) return null
+  if (embedded && values.KAFKA_DELIVERY === 'exactly-once') {
+    throw new ConfigError('KAFKA_BOOTSTRAP_SERVERS must be set where KAFKA_DELIVERY is exactly-once: the embedded broker shows what was aborted')
+  }
   return {
     name,
     groupId,
@@ -295,6 +301,8 @@ function consumerConfig (
     maxPollIntervalMs: values.KAFKA_MAX_POLL_INTERVAL_MS,
     // What waited for a thread would use up its time there.
     maxInFlight: Math.min(values.KAFKA_MAX_PROC_COUNT, values.KAFKA_HANDLER_THREADS || Infinity),
+    delivery: values.KAFKA_DELIVERY,
+    transactionIntervalMs: values.KAFKA_EXACTLY_ONCE_INTERVAL_MS,
     maxRecordsBeforeCommit: values.KAFKA_MAX_MSG_COUNT_BEFORE_COMMIT,
     commitIntervalMs: Math.round(values.KAFKA_COMMIT_INTERVAL_SECONDS * 1000),
     order: values.KAFKA_ORDER,
@@ -401,9 +409,14 @@ function consumerWarnings (values: Environment, { raw, file }: Setting, consumer
   if (threads === 0 && values.KAFKA_HANDLER_THREAD_HEAP_MB !== undefined) {
     warnings.push('KAFKA_HANDLER_THREAD_HEAP_MB has no effect: it is for KAFKA_HANDLER_THREADS')
   }
+  const isSet = (variable: Variable) => raw[variable] !== undefined || file?.properties[variable] !== undefined
+  if (consumer.delivery === 'exactly-once') {
+    const idle = (['KAFKA_COMMIT_INTERVAL_SECONDS', 'KAFKA_MAX_MSG_COUNT_BEFORE_COMMIT'] as const).filter(isSet)
+    warnings.push(...idle.map(variable => `${nameOf(variable)} has no effect: with KAFKA_DELIVERY=exactly-once KAFKA_EXACTLY_ONCE_INTERVAL_MS decides it`))
+  }
   if (consumer.groupProtocol === 'consumer') {
     const decidedByBroker = (['KAFKA_SESSION_TIMEOUT_MS', 'KAFKA_PARTITION_ASSIGNMENT_STRATEGY'] as const)
-      .filter(variable => raw[variable] !== undefined || file?.properties[variable] !== undefined)
+      .filter(isSet)
     warnings.push(...decidedByBroker.map(variable => `${nameOf(variable)} has no effect: with the consumer group protocol the broker decides it`))
   }
   return warnings

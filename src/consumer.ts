@@ -1,11 +1,12 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { systemClock } from './clock.js'
-import type { ClientProperties, ConsumerConfig, DeadLetterTarget } from './config.js'
+import type { ClientProperties, ConsumerConfig, DeadLetterTarget, ProducerConfig, TransactionsConfig } from './config.js'
 import { Controlled, type ConsumerControls } from './consumer-controls.js'
 import { setGauges, setLimits, threadsGauge } from './consumer-gauges.js'
 import { createObserver } from './consumer-observer.js'
 import { deadLetterRecord } from './engine/dead-letter.js'
 import { Engine } from './engine/engine.js'
+import { Collected } from './engine/outputs.js'
 import { ASKED_DELAY_MAX_MS } from './engine/retry.js'
 import type { SlotPool } from './engine/slots.js'
 import type { BatchedHandler, Handler, Sink } from './engine/types.js'
@@ -13,12 +14,15 @@ import type { GroupMetrics } from './group-metrics.js'
 import { GroupMember, type ConnectedSource, type GroupMemberState } from './group-member.js'
 import type { HandlerContext } from './handlers/handler.js'
 import { createHandler } from './handlers/index.js'
+import { checkPartition, collecting, outsideTheTransaction, type KnownTopics } from './handlers/collecting.js'
 import { producing } from './handlers/producing.js'
 import { sendingWith } from './handlers/sending.js'
 import { connectSource } from './kafka/consumer.js'
+import { prepareRecord } from './kafka/prepared-record.js'
 import type { RecordProducer } from './kafka/record-producer.js'
 import { Subscription, type ExcludedTopics } from './kafka/subscription.js'
-import type { KafkaRecord } from './record.js'
+import { transactionalIdOf } from './kafka/transactional-commits.js'
+import type { KafkaRecord, OutgoingRecord } from './record.js'
 import { deferralOf, originalOf, retryRecord } from './retry-topic.js'
 import { Watchdog, type Stall } from './watchdog.js'
 
@@ -57,6 +61,10 @@ export interface ConsumerPorts {
   readonly producer: HandlerContext['producer'] & Pick<RecordProducer, 'sendBatch'>
   /** Whether a topic is known not to exist: while the brokers cannot be asked, nothing is known. */
   readonly isMissing: (topic: string) => Promise<boolean>
+  /** Which topics there are, and how many partitions they have. */
+  readonly topics: KnownTopics
+  /** How transactions are made: for exactly once. */
+  readonly transactions: { readonly producer: ProducerConfig, readonly settings: TransactionsConfig }
   /** Properties common to all clients. */
   readonly client: ClientProperties
   /** What patterns must not find. */
@@ -84,9 +92,12 @@ const WATCH_EVERY_MS = 5_000
  * @throws {Error} where its handler cannot be used: before anything is fetched, so that the process does not start
  */
 export async function createConsumer (config: ConsumerConfig, ports: ConsumerPorts): Promise<RunningConsumer> {
-  const { log, metrics, producer, excludedTopics } = ports
-  const created = ports.handler === undefined ? await createHandler(config, { log, producer, metrics }) : null
-  const handle = producing(ports.handler ?? created!.handle, sendingWith(producer))
+  const { log, metrics, producer, excludedTopics, topics: knownTopics } = ports
+  const exactlyOnce = config.delivery === 'exactly-once'
+  const bytesOf = (record: OutgoingRecord) => prepareRecord(record, ports.messageMaxBytes).size
+  const usable = exactlyOnce ? outsideTheTransaction : producer
+  const created = ports.handler === undefined ? await createHandler(config, { log, producer: usable, metrics }) : null
+  const handle = producing(ports.handler ?? created!.handle, exactlyOnce ? collecting(knownTopics, bytesOf) : sendingWith(producer))
   const deadLetterTopicOf = (topic: string) => deadLetterTopic(config.deadLetterTopic, topic)
   const observer = createObserver(log, metrics)
   const { groupId, retryTopic } = config
@@ -96,10 +107,14 @@ export async function createConsumer (config: ConsumerConfig, ports: ConsumerPor
   const sink: Sink = async letter => {
     const nowMs = Date.now()
     const record = original(letter.record)
-    await producer.send(letter.retryInMs != null
+    const outgoing = letter.retryInMs != null
       ? retryRecord({ ...letter, record }, retryTopic!.name, groupId, nowMs)
       : deadLetterRecord({ ...letter, record },
-        { topic: deadLetterTopicOf(record.topic)!, groupId, maxBytes: ports.messageMaxBytes, nowMs }))
+        { topic: deadLetterTopicOf(record.topic)!, groupId, maxBytes: ports.messageMaxBytes, nowMs })
+    if (!exactlyOnce) return await producer.send(outgoing)
+    const bytes = bytesOf(outgoing)
+    await checkPartition(knownTopics, outgoing.topic)
+    return new Collected([outgoing], bytes, true)
   }
 
   // A handler sees the record that it was, wherever it comes from.
@@ -113,12 +128,20 @@ export async function createConsumer (config: ConsumerConfig, ports: ConsumerPor
       deferralOf: (record: KafkaRecord) => record.topic === retryTopic.name ? deferralOf(record, Date.now(), ASKED_DELAY_MAX_MS) : null
     })
   }
+  const client = { ...ports.client, ...config.client }
+  const transactions = {
+    client: ports.client,
+    producer: ports.transactions.producer,
+    timeoutMs: ports.transactions.settings.timeoutMs,
+    transactionalId: transactionalIdOf(groupId, config.groupInstanceId, ports.transactions.settings.idPrefix),
+    log
+  }
   const topics = retryTopic === null ? config.topics : [...config.topics, retryTopic.name]
   const controls = new Controlled(config.maxInFlight, () => member.engine)
   // From now on, so that what is kept for it is kept before it is connected, too.
   let slots = ports.pool?.join()
   const member: GroupMember = new GroupMember({
-    connect: ports.connect ?? (() => connectSource({ ...config, topics, excludedTopics, client: { ...ports.client, ...config.client } })),
+    connect: ports.connect ?? (() => connectSource({ ...config, topics, excludedTopics, client, ...(exactlyOnce && { transactions }) })),
     createEngine: source => {
       // Handlers of an earlier engine that have not ended by now are as good as abandoned.
       if (slots !== undefined) slots = ports.pool!.renew(slots)
@@ -215,6 +238,7 @@ function engineOptions (config: ConsumerConfig) {
   const { deadLetterTopic } = config
   return {
     ...config,
+    ...(config.delivery === 'exactly-once' && { transactional: true, commitIntervalMs: config.transactionIntervalMs, maxRecordsBeforeCommit: Infinity }),
     exhausted: deadLetterTopic.kind === 'off' ? deadLetterTopic.then : 'dead-letter' as const,
     deferAfterMs: config.retryTopic?.afterMs ?? null
   }

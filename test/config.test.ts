@@ -76,6 +76,8 @@ t.test('an empty environment tries things out on loopback with an embedded broke
         sessionTimeoutMs: 45_000,
         maxPollIntervalMs: 300_000,
         maxInFlight: 50,
+        delivery: 'at-least-once',
+        transactionIntervalMs: 100,
         maxRecordsBeforeCommit: 100,
         commitIntervalMs: 30_000,
         order: 'key',
@@ -155,6 +157,8 @@ t.test('every variable reaches the place that it configures', async t => {
     KAFKA_SESSION_TIMEOUT_MS: '6000',
     KAFKA_MAX_POLL_INTERVAL_MS: '7000',
     KAFKA_MAX_PROC_COUNT: '9',
+    KAFKA_DELIVERY: 'at-least-once',
+    KAFKA_EXACTLY_ONCE_INTERVAL_MS: '250',
     KAFKA_MAX_MSG_COUNT_BEFORE_COMMIT: '10',
     KAFKA_COMMIT_INTERVAL_SECONDS: '0.5',
     KAFKA_ORDER: 'partition',
@@ -248,6 +252,8 @@ t.test('every variable reaches the place that it configures', async t => {
       sessionTimeoutMs: 6000,
       maxPollIntervalMs: 7000,
       maxInFlight: 9,
+      delivery: 'at-least-once',
+      transactionIntervalMs: 250,
       maxRecordsBeforeCommit: 10,
       commitIntervalMs: 500,
       order: 'partition',
@@ -518,6 +524,24 @@ t.test('the consumer protocol warns of what the broker decides', async t => {
   t.same(warnings({ KAFKA_GROUP_PROTOCOL: 'consumer', KAFKA_SESSION_TIMEOUT_MS: '45000', KAFKA_PARTITION_ASSIGNMENT_STRATEGY: 'range' }), [
     'KAFKA_SESSION_TIMEOUT_MS has no effect: with the consumer group protocol the broker decides it',
     'KAFKA_PARTITION_ASSIGNMENT_STRATEGY has no effect: with the consumer group protocol the broker decides it'
+  ])
+})
+
+t.test('exactly once needs a cluster and read_committed, and says which settings have no part in it', async t => {
+  const exactly = { ...cluster, KAFKA_DELIVERY: 'exactly-once' }
+  t.match(load(exactly).consumers[0], { delivery: 'exactly-once', transactionIntervalMs: 100, isolationLevel: 'read_committed' })
+  t.match(load(cluster).consumers[0], { delivery: 'at-least-once' })
+  t.equal(refusal({ ...exactly, KAFKA_ISOLATION_LEVEL: 'read_uncommitted' }),
+    "KAFKA_ISOLATION_LEVEL must be read_committed with KAFKA_DELIVERY=exactly-once, got 'read_uncommitted'")
+  t.equal(refusal({ KAFKA_DELIVERY: 'exactly-once' }),
+    'KAFKA_BOOTSTRAP_SERVERS must be set where KAFKA_DELIVERY is exactly-once: the embedded broker shows what was aborted')
+  t.equal(refusal({ ...cluster, KAFKA_DELIVERY: 'once' }), "KAFKA_DELIVERY must be at-least-once or exactly-once, got 'once'")
+  t.equal(refusal({ ...exactly, KAFKA_EXACTLY_ONCE_INTERVAL_MS: '0' }), "KAFKA_EXACTLY_ONCE_INTERVAL_MS must be between 1 and 60000, got '0'")
+  t.equal(load({ ...exactly, KAFKA_EXACTLY_ONCE_INTERVAL_MS: '60000' }).consumers[0]?.transactionIntervalMs, 60_000)
+  t.same(warnings(exactly), [])
+  t.same(warnings({ ...exactly, KAFKA_COMMIT_INTERVAL_SECONDS: '1', KAFKA_MAX_MSG_COUNT_BEFORE_COMMIT: '7' }), [
+    'KAFKA_COMMIT_INTERVAL_SECONDS has no effect: with KAFKA_DELIVERY=exactly-once KAFKA_EXACTLY_ONCE_INTERVAL_MS decides it',
+    'KAFKA_MAX_MSG_COUNT_BEFORE_COMMIT has no effect: with KAFKA_DELIVERY=exactly-once KAFKA_EXACTLY_ONCE_INTERVAL_MS decides it'
   ])
 })
 

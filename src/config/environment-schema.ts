@@ -251,6 +251,12 @@ const consumer = {
   KAFKA_SESSION_TIMEOUT_MS: milliseconds('Silence after which the group gives a member up (classic protocol)', 45_000, 1000, 3_600_000),
   KAFKA_MAX_POLL_INTERVAL_MS: milliseconds('Longest time between two polls; at least `KAFKA_SESSION_TIMEOUT_MS`', 300_000, 1000),
   KAFKA_MAX_PROC_COUNT: Type.Integer({ description: 'Handlers in flight at once', default: 50, minimum: 1, maximum: 10_000 }),
+  KAFKA_DELIVERY: oneOf(
+    'How records are handled and what their handlers answer is written. `exactly-once` commits both in one transaction (docs/handlers.md)',
+    'at-least-once', ['at-least-once', 'exactly-once']),
+  KAFKA_EXACTLY_ONCE_INTERVAL_MS: milliseconds(
+    'With `exactly-once`: how far transactions are apart. What was written is seen after that, at the latest, by readers with `read_committed`',
+    100, 1, 60_000),
   KAFKA_MAX_MSG_COUNT_BEFORE_COMMIT: Type.Integer({
     description: 'Completed records after which offsets are committed', default: 100, minimum: 1, maximum: 1_000_000
   }),

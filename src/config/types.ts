@@ -165,6 +165,10 @@ export interface ConsumerConfig {
   readonly maxPollIntervalMs: number
   /** With threads at most as many as there are. */
   readonly maxInFlight: number
+  /** `exactly-once`: what a handler answers and the offsets are committed in one transaction. */
+  readonly delivery: 'at-least-once' | 'exactly-once'
+  /** Exactly once: how far transactions are apart. */
+  readonly transactionIntervalMs: number
   readonly maxRecordsBeforeCommit: number
   readonly commitIntervalMs: number
   readonly order: 'unordered' | 'key' | 'partition'

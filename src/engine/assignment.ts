@@ -58,7 +58,9 @@ export class Assignment {
 
   /** Begins a new epoch of a partition that stays owned, at another place of its log: −1 where the next record decides. */
   anew (before: OwnedPartition, offset: number): OwnedPartition {
-    const { topic, partition, paused, suspended, topicId } = before
+    const { topic, partition, paused, topicId } = before
+    // One that stood still because nobody knew where to go on has been told.
+    const suspended = before.suspended && !before.unreadable
     const fresh = Object.assign(this.own({ topic, partition, offset, metadata: '' }), { paused, suspended, topicId })
     // What the broker was told last is not what holds now. A commit of the old epoch may even be under way: whatever comes of
     // it, the new place is told.

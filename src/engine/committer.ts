@@ -1,4 +1,5 @@
 import type { OwnedPartition } from './owned-partition.js'
+import type { Output } from './outputs.js'
 import { METADATA_MAX_BYTES } from './progress.js'
 import type { AttemptLog } from './verdicts.js'
 import type { OffsetCommit } from './types.js'
@@ -8,6 +9,8 @@ export interface CommitPolicy {
   /** Records completed in the whole process since the last commit. */
   readonly maxRecords: number
   readonly intervalMs: number
+  /** Exactly once: a commit is one transaction, with what completed records have left to be written. */
+  readonly transactional?: boolean
 }
 
 /** Commits are at least this far apart: with fast handlers the count alone would ask for a thousand a second. */
@@ -20,6 +23,8 @@ const WRITING_MAX_MS = 5_000
  */
 const PARTITIONS_MAX = 1000
 const METADATA_TOTAL_MAX_BYTES = 500_000
+/** So many bytes in one transaction, but for its last partition: what a partition has to be written is never parted. */
+const TRANSACTION_BYTES = 16_777_216
 /**
  * A commit that nobody answered may lie in front of a broker that is paused, and be taken after a later one: then the group's
  * offset goes back. So what was acknowledged after a failure is committed once more, this much later.
@@ -32,6 +37,8 @@ const RETRY_MS = 500
 export interface PendingCommit {
   readonly offsets: readonly OffsetCommit[]
   readonly partitions: readonly OwnedPartition[]
+  /** What is written with it, of all of them in their order. */
+  readonly outputs: readonly { readonly owned: OwnedPartition, readonly output: Output }[]
 }
 
 /**
@@ -60,6 +67,9 @@ export class Committer implements AttemptLog {
     this.#policy = policy
     this.#lastAt = now
   }
+
+  /** A commit is one transaction, with what completed records have left to be written. */
+  get transactional (): boolean { return this.#policy.transactional === true }
 
   /** A record was completed: either the commit offset of its partition moved, or there is more to say above it. */
   completed (): void {
@@ -110,21 +120,34 @@ export class Committer implements AttemptLog {
     const all = [...partitions]
     const repeat = now >= this.#repeatAt
     const metadataMax = Math.min(METADATA_MAX_BYTES, Math.floor(METADATA_TOTAL_MAX_BYTES / Math.min(PARTITIONS_MAX, all.length)))
+    const outputs: { owned: OwnedPartition, output: Output }[] = []
     let looked = 0
-    for (; looked < all.length && offsets.length < PARTITIONS_MAX; looked++) {
+    let bytes = 0
+    let metadataBytes = 0
+    let held = false
+    const hasRoom = () => offsets.length < PARTITIONS_MAX && bytes < TRANSACTION_BYTES && metadataBytes < METADATA_TOTAL_MAX_BYTES
+    for (; looked < all.length && hasRoom(); looked++) {
       const owned = all[(this.#from + looked) % all.length]
       const { topic, partition, window } = owned
       if (!owned.owned || window.commitOffset < 0) continue
-      const metadata = owned.metadata(metadataMax)
+      if (owned.commitsHeldUntil > now) {
+        held = true
+        continue
+      }
+      const metadata = this.#metadataOf(owned, metadataMax)
+      if (metadata === null) continue
       if (!repeat && window.commitOffset === owned.committedOffset && metadata === owned.committedMetadata) continue
       offsets.push({ topic, partition, offset: window.commitOffset, leaderEpoch: window.commitLeaderEpoch, metadata })
       speaksOf.push(owned)
+      metadataBytes += metadata.length
+      bytes += owned.outputBytes
+      for (const output of owned.outputs.take()) outputs.push({ owned, output })
     }
     const left = looked < all.length
     this.#from = left ? (this.#from + looked) % all.length : 0
     if (repeat && !left) this.#repeatAt = Infinity
     this.#completed = 0
-    this.#changed = left
+    this.#changed = left || held
     this.#failed = false
     this.#urgent = left
     this.#begun++
@@ -134,7 +157,20 @@ export class Committer implements AttemptLog {
       return null
     }
     this.#pending = true
-    return { offsets, partitions: speaksOf }
+    return { offsets, partitions: speaksOf, outputs }
+  }
+
+  /**
+   * `null`: it is not to be committed now. What is written with a commit is written once only if the commit tells of every record
+   * that is done: one without its metadata would have those above it handled again.
+   */
+  #metadataOf (owned: OwnedPartition, maxBytes: number): string | null {
+    if (!this.transactional) return owned.metadata(maxBytes)
+    // An operator has to decide first: a commit would hide what the group holds.
+    if (owned.unreadable && owned.suspended) return null
+    const metadata = owned.wholeMetadata()
+    owned.unfit = metadata === null
+    return metadata
   }
 
   /** The broker has acknowledged it. */
@@ -142,7 +178,7 @@ export class Committer implements AttemptLog {
     this.#pending = false
     this.#settled = Math.max(this.#settled, this.#begun)
     this.#lastAt = now
-    if (this.#doubt) this.#repeatAt = now + REPEAT_AFTER_MS
+    if (this.#doubt && !this.transactional) this.#repeatAt = now + REPEAT_AFTER_MS
     this.#doubt = false
     commit.partitions.forEach((owned, index) => {
       owned.committedOffset = commit.offsets[index].offset

@@ -29,12 +29,15 @@ export class Controls {
   readonly #committer: Committer
   readonly #observer: Observer
   readonly #suspensions: Suspensions
+  readonly #commitFirst: (() => Promise<void>) | undefined
   #requests: { serve: () => Promise<void>, refuse: (error: Error) => void }[] = []
   #ended: ControlError | null = null
 
   constructor (
-    intake: Intake, runner: Runner, committer: Committer, ports: { source: Source, observer: Observer, suspensions: Suspensions }
+    intake: Intake, runner: Runner, committer: Committer,
+    ports: { source: Source, observer: Observer, suspensions: Suspensions, /** Before a seek. */ commitFirst?: () => Promise<void> }
   ) {
+    this.#commitFirst = ports.commitFirst
     this.#source = ports.source
     this.#observer = ports.observer
     this.#suspensions = ports.suspensions
@@ -73,6 +76,9 @@ export class Controls {
       const owned = this.#owned(selection)
       if (owned.length === 0) throw new ControlError('unavailable', 'no partition of this selection is assigned to this process')
       const positions = await this.#positionsOf(owned, position)
+      await this.#commitFirst?.().catch((error: Error) => { throw new ControlError('unavailable', error.message) })
+      // Meanwhile a commit may have failed in a way that ends everything.
+      if (owned.some(one => !one.owned)) throw new ControlError('unavailable', 'the partitions were lost meanwhile')
       for (const [index, one] of owned.entries()) this.#intake.beginAnew(one, positions[index].offset, new PartitionGivenUpError('somebody sought another place'))
       try {
         await this.#source.seek(positions)

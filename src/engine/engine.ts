@@ -9,12 +9,13 @@ import { offsetResets } from './offset-reset.js'
 import type { OwnedPartition } from './owned-partition.js'
 import { byPartition, partitionId } from './partition-id.js'
 import { topicIdIn } from './progress.js'
+import { RefusedOutputs } from './refused-outputs.js'
 import { Runner, type RunnerOptions } from './runner.js'
 import type { Slots } from './slots.js'
 import { Suspensions } from './suspensions.js'
 import { TopicIdentity } from './topic-identity.js'
 import {
-  CommitError, PollError,
+  CommitError, OutputRefusedError, PollError,
   type BatchedHandler, type Clock, type CommittedOffset, type Handler, type Observer, type Position, type RebalanceEvent, type ResetPolicy,
   type Sink, type Source, type TopicPartition
 } from './types.js'
@@ -33,6 +34,11 @@ export interface EngineOptions extends RunnerOptions {
   readonly diversionMaxPerMinute: number
   /** How long handlers in flight may go on when their partition is revoked. */
   readonly drainTimeoutMs: number
+  /**
+   * Exactly once: what a handler's value (and the sink's) asks to be written, a Collected, is written in one transaction with the
+   * commit that tells of its record.
+   */
+  readonly transactional?: boolean
 }
 
 export interface EnginePorts extends IntakePorts {
@@ -112,6 +118,7 @@ export class Engine {
   readonly #intake: Intake
   readonly #diversion: Diversion
   readonly #topics: TopicIdentity
+  readonly #refusedOutputs: RefusedOutputs
   readonly #suspensions: Suspensions
   /** What operators may ask for while it runs. */
   readonly controls: Controls
@@ -131,16 +138,19 @@ export class Engine {
     this.#clock = ports.clock
     this.#observer = ports.observer
     this.#lastTurnAt = ports.clock.now()
-    this.#committer = new Committer(
-      { maxRecords: options.maxRecordsBeforeCommit, intervalMs: options.commitIntervalMs }, this.#lastTurnAt)
-    this.#runner = new Runner(options, ports, this.#committer, entry => this.#intake.completed(entry))
+    const { maxRecordsBeforeCommit: maxRecords, commitIntervalMs: intervalMs, transactional = false } = options
+    this.#committer = new Committer({ maxRecords, intervalMs, transactional }, this.#lastTurnAt)
+    this.#runner = new Runner(options, ports, this.#committer, (entry, value) => this.#intake.completed(entry, value))
     const limits = { maxRecords: options.windowMaxRecords, maxBytes: options.windowMaxBytes }
     this.#intake = new Intake(limits, options.windowTotalMaxBytes, this.#runner, this.#committer, ports)
     this.#assignment = this.#intake.assignment
     this.#diversion = new Diversion(options.diversionMaxPerMinute, this.#runner, ports)
     this.#topics = new TopicIdentity(ports)
     this.#suspensions = ports.suspensions ?? new Suspensions()
-    this.controls = new Controls(this.#intake, this.#runner, this.#committer, { ...ports, suspensions: this.#suspensions })
+    this.#refusedOutputs = new RefusedOutputs(options, this.#intake, ports)
+    this.controls = new Controls(this.#intake, this.#runner, this.#committer, {
+      ...ports, suspensions: this.#suspensions, ...(transactional && { commitFirst: () => this.#commitBeforeSeek() })
+    })
   }
 
   /** Handlers in flight at once. */
@@ -241,14 +251,18 @@ export class Engine {
   #beginCommit (): void {
     const startedAt = this.#clock.now()
     const commit = this.#committer.begin(this.#assignment, startedAt)
+    if (this.#committer.transactional) for (const owned of this.#assignment) this.#intake.release(owned)
     if (commit === null) {
       this.#commitError = null
       this.#runner.attemptsWritten()
       return
     }
     const seconds = () => (this.#clock.now() - startedAt) / 1000
-    this.#commit = this.#source.commit(commit.offsets).then(() => {
+    const outputs = commit.outputs.flatMap(({ output }) => output.collected.records)
+    this.#commit = this.#source.commit(commit.offsets, outputs).then(() => {
       this.#committer.succeeded(commit, this.#clock.now())
+      for (const owned of commit.partitions) this.#intake.written(owned, owned.outputs.written())
+      this.#refusedOutputs.written(commit.partitions)
       this.#commitError = null
       this.#observer.committed(commit.offsets, seconds())
       this.#runner.attemptsWritten()
@@ -256,10 +270,39 @@ export class Engine {
       // Also where the group has gone on without this member: it says so by an event, or lets a later commit pass.
       // Until then the partitions stay owned here, since records that are dropped meanwhile would not come again.
       this.#committer.failed(this.#clock.now())
+      for (const owned of commit.partitions) owned.outputs.takeBack()
+      if (error instanceof OutputRefusedError) this.#refusedOutputs.refused(commit, error)
+      else if (error instanceof CommitError && error.kind === 'unknown') this.#loseAll(error)
       this.#commitError = error
       this.#observer.commitFailed(error, seconds())
       this.#runner.attemptsWritten()
     }).finally(() => { this.#commit = null })
+  }
+
+  /**
+   * 1. A transaction is to be committed. 2. Whether it is nobody can tell any more. To write the same again might write it twice, to
+   * forget it might lose it. So it is as if the process had ended here: the next life of this member asks the group, which answers
+   * once the transaction is decided, and goes on from there.
+   */
+  #loseAll (error: CommitError): void {
+    for (const owned of [...this.#assignment]) this.#intake.endEpoch(owned, new PartitionGivenUpError('nobody knows whether the last commit was taken'))
+    this.#restart ??= new PollError('fatal', `nobody knows whether the last commit was taken: ${error.message}`, { cause: error })
+    this.#intake.wake()
+  }
+
+  /** @throws {Error} where that cannot be done: what is done would be forgotten by a seek */
+  async #commitBeforeSeek (): Promise<void> {
+    const deadline = this.#clock.now() + LAST_COMMIT_MS
+    // Fetching goes on as usual: nothing stands still here, as it does in a rebalance.
+    const acknowledged = async () => {
+      while (this.#commit !== null && this.#clock.now() < deadline) await this.#intake.fetch(POLL_SHORT_MS)
+    }
+    await acknowledged()
+    if (this.#commit === null) this.#beginCommit()
+    await acknowledged()
+    await this.#intake.settle()
+    if (this.#commit === null && this.#commitError === null) return
+    throw new Error(`what is done cannot be committed first: ${this.#commitError?.message ?? 'Kafka does not answer'}`)
   }
 
   /** Commits what can be committed and waits for the acknowledgement, trying again until the deadline. */
@@ -299,7 +342,7 @@ export class Engine {
     // The position is the group's offset, never a guess: as long as it cannot be read, nothing starts.
     let begins
     while (begins === undefined) {
-      if (this.#stopping) return this.#source.assign([])
+      if (this.#stopping || this.#restart !== null) return this.#source.assign([])
       try {
         begins = await this.#whereToBegin(partitions)
       } catch (error) {
@@ -355,7 +398,7 @@ export class Engine {
   #own (committed: CommittedOffset, topicId: string): OwnedPartition {
     const owned = this.#assignment.own(committed)
     owned.topicId = topicId
-    owned.suspended = this.#suspensions.has(owned)
+    owned.suspended = this.#suspensions.has(owned) || (owned.unreadable && this.#committer.transactional)
     if (owned.suspended) this.#runner.scheduler.suspend(owned.topic, owned.partition, true)
     if (owned.starts >= SUSPICIOUS_STARTS) {
       owned.careful = this.#runner.limit
@@ -441,6 +484,13 @@ export class Engine {
     if (deadLetterError !== null) problems.push(`dead letters cannot be sent: ${deadLetterError.message}`)
     if (blocked > 0) problems.push(`${blocked} failed records hold their keys, because dead letters are off`)
     if (breaker.reason !== null) problems.push(breaker.reason)
+    problems.push(...this.#refusedOutputs.problems)
+    for (const { topic, partition, unreadable, suspended, committedOffset } of this.#committer.transactional ? this.#assignment : []) {
+      if (unreadable && suspended) {
+        problems.push(`${topic}/${partition} is not read: what the group holds beside its offset (${committedOffset}) is not understood here, and may ` +
+          'say that records above it are done. Let a group member that wrote it commit once more, commit the offset without metadata, seek, or resume it')
+      }
+    }
     if (this.#diversion.problem !== null) problems.push(this.#diversion.problem)
     if (this.#assignment.full) problems.push('the windows hold as many bytes as they may together (KAFKA_WINDOW_TOTAL_MAX_BYTES): nothing more is fetched')
     if (saturatedByAbandoned) problems.push(`${abandoned} handlers never settled: nothing more is fetched until they do`)

@@ -3,6 +3,7 @@ import { PartitionGivenUpError } from './attempt-errors.js'
 import type { Committer } from './committer.js'
 import { Entry } from './entry.js'
 import { DUPLICATE, REWOUND } from './offset-window.js'
+import { Collected } from './outputs.js'
 import type { OwnedPartition, WindowLimits } from './owned-partition.js'
 import type { Runner } from './runner.js'
 import { PollError, type Batch, type Clock, type Deferral, type Observer, type Source } from './types.js'
@@ -73,10 +74,13 @@ export class Intake {
    */
   async fetch (timeoutMs: number): Promise<void> {
     if (this.#ahead !== null) return this.#poll(BATCH_MAX, timeoutMs, true)
-    const { max, tightest } = this.#budget()
+    const { max: mostNow, tightest } = this.#budget()
+    let max = mostNow
     if (max < this.#worthFetching) {
       this.#tightest = tightest
       await this.#sleep(WAIT_FOR_ROOM_MS)
+      // Records have ended meanwhile, and what they leave to be written takes room.
+      if (max > 0 && this.#committer.transactional) max = Math.min(max, this.#budget().max)
       if (max === 0) return
     }
     await this.#poll(max, timeoutMs, true)
@@ -135,14 +139,44 @@ export class Intake {
     this.#standingError = null
   }
 
-  /** A record is done for good: its room is free again. */
-  completed ({ partition, sequence, record }: Entry): void {
+  /** A record is done for good: its room is free again, but for what it has left to be written. */
+  completed (entry: Entry, value: unknown): void {
+    const { partition, sequence, record } = entry
     partition.bytes -= record.size
     partition.open--
     this.assignment.bytes -= record.size
     partition.window.complete(sequence)
+    if (value instanceof Collected) this.#collect(entry, value)
     this.#committer.completed()
     if (partition === this.#tightest && partition.room >= this.#worthFetching) this.#wake?.()
+  }
+
+  #collect ({ partition, record, attempts }: Entry, collected: Collected): void {
+    this.assignment.bytes += partition.addOutput({ record, attempts, collected, refusals: 0 })
+    // A partition that cannot be committed before more of it is completed must go on.
+    if (partition.held || partition.unfit || !partition.fullOfOutputs) return
+    partition.held = true
+    this.#committer.note()
+    this.#runner.scheduler.suspend(partition.topic, partition.partition, true)
+  }
+
+  /** So much of what a partition had left to be written weighs no more. */
+  written (partition: OwnedPartition, bytes: number): void {
+    // Where its epoch is over it was freed as a whole.
+    if (!partition.owned) return
+    partition.freeOutput(bytes)
+    this.assignment.bytes -= bytes
+    this.release(partition)
+    if (partition === this.#tightest && partition.room >= this.#worthFetching) this.#wake?.()
+  }
+
+  /** Lets a partition start again that was held because of what it has left to be written, where that is over. */
+  release (partition: OwnedPartition): void {
+    if (!partition.held || (partition.fullOfOutputs && !partition.unfit)) return
+    partition.held = false
+    if (partition.suspended || partition.draining) return
+    this.#runner.scheduler.suspend(partition.topic, partition.partition, false)
+    this.#runner.pump()
   }
 
   /** Nothing of these partitions is fetched from now on. */
@@ -217,6 +251,11 @@ export class Intake {
     if (sequence === REWOUND) {
       this.#observer.unexpected('rewound', record)
       this.troubled = true
+      // Exactly once: was the log truncated, or is this only delivered twice? The group knows what is done: a member that is made anew
+      // goes on from there, and finds below it only what the log has left.
+      if (this.#committer.transactional && owned.window.lastAdmitted >= 0) {
+        throw new PollError('fatal', `the log of ${owned.topic}/${owned.partition} was truncated or made anew`)
+      }
       owned = this.beginAnew(owned, -1, new PartitionGivenUpError('the log was truncated or made anew'))
       sequence = owned.window.admit(record.offset, record.leaderEpoch)
     }

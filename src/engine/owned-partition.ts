@@ -1,5 +1,6 @@
 import { OffsetWindow } from './offset-window.js'
-import { CompletedBefore, decodeProgress, encodeProgress, type OffsetRange } from './progress.js'
+import { Outputs, weightOf, type Output } from './outputs.js'
+import { CompletedBefore, decodeProgress, encodeProgress, encodeWholeProgress, type OffsetRange, type Progress } from './progress.js'
 import type { CommittedOffset } from './types.js'
 import type { KafkaRecord } from '../record.js'
 
@@ -38,8 +39,20 @@ export class OwnedPartition {
   inFlight = 0
   /** Dead letters that wait for their acknowledgement. */
   deadLettering = 0
-  /** Bytes admitted and not completed. */
+  /** Bytes admitted and not completed, and those of what is to be written. */
   bytes = 0
+  /** Exactly once: what its completed records have left to be written. */
+  readonly outputs = new Outputs()
+  /** Bytes of that. */
+  outputBytes = 0
+  /** Nothing is started because it has as much to be written as it may. */
+  held = false
+  /** What is completed did not fit into a commit's metadata when it was last to be committed. */
+  unfit = false
+  /** Not committed before this: Kafka has refused something that is to be written. */
+  commitsHeldUntil = -Infinity
+  /** What the group holds beside its offset cannot be read: records above it may be done already. */
+  unreadable: boolean
   /** What the broker last acknowledged, −1 for nothing. */
   committedOffset: number
   /** And what was said with it. */
@@ -73,6 +86,7 @@ export class OwnedPartition {
     this.#limits = limits
     this.window = new OffsetWindow(offset)
     const progress = decodeProgress(metadata, offset)
+    this.unreadable = progress === null && metadata !== '' && offset >= 0
     this.completedBefore = progress === null ? null : new CompletedBefore(progress)
     this.attempts = new Map(progress?.attempts)
     this.#attemptsLeaderEpoch = progress?.leaderEpoch ?? -1
@@ -100,11 +114,20 @@ export class OwnedPartition {
 
   /** What to say with a commit of the window's commit offset: what is completed above it, and what else `progress.ts` has room for. */
   metadata (maxBytes?: number): string {
+    return encodeProgress(this.#progress(), maxBytes)
+  }
+
+  /** The same, or `null` where it does not fit whole. */
+  wholeMetadata (): string | null {
+    return encodeWholeProgress(this.#progress())
+  }
+
+  #progress (): Progress {
     const { window } = this
     const base = window.commitOffset
     const own = Math.max(window.doneLeaderEpoch, this.attempts.size === 0 ? -1 : this.#attemptsLeaderEpoch)
     const handedOn = this.#handedOn(own)
-    return encodeProgress({
+    return {
       base,
       leaderEpoch: handedOn.length === 0 ? own : this.completedBefore!.leaderEpoch,
       done: handedOn.length === 0 ? window.doneAbove() : [...window.doneAbove(), ...handedOn],
@@ -113,7 +136,7 @@ export class OwnedPartition {
       // Whoever begins here is counted at once: it may be the first that ends here.
       starts: base === this.startsAt ? this.starts + Number(this.begunBy > 0) : 0,
       clean: this.draining && !this.busy
-    }, maxBytes)
+    }
   }
 
   /** What a predecessor completed above what has been read again: as long as that is so, it is handed on. */
@@ -140,6 +163,24 @@ export class OwnedPartition {
   get drainedToHalf (): boolean {
     return this.window.size <= this.#limits.maxRecords / 2 && this.bytes <= this.#limits.maxBytes / 2
   }
+
+  /** Something is to be written with the next commit, and weighs until then. Returns the bytes that it adds to those of its record. */
+  addOutput (output: Output): number {
+    this.outputs.add(output)
+    const weight = weightOf(output)
+    this.outputBytes += weight
+    this.bytes += weight
+    return weight
+  }
+
+  /** Something that was to be written was, or is another thing now. */
+  freeOutput (bytes: number): void {
+    this.outputBytes -= bytes
+    this.bytes -= bytes
+  }
+
+  /** It has as much to be written as its window may hold. */
+  get fullOfOutputs (): boolean { return this.outputBytes >= this.#limits.maxBytes }
 
   /** Counts an admitted record. A large one counts at once, small ones only slowly make it forgotten. */
   addBytes (size: number): void {

@@ -69,17 +69,29 @@ const scratch = Buffer.alloc(8192)
  * @throws {AssertionError} if something is out of order or below the base: a bug, not bad input
  */
 export function encodeProgress (progress: Progress, maxBytes = METADATA_MAX_BYTES): string {
+  return encode(progress, maxBytes).text
+}
+
+/** As `encodeProgress`, for those who must not say less than what is done: `null` where the ranges do not fit. */
+export function encodeWholeProgress (progress: Progress): string | null {
+  const { text, whole } = encode(progress, METADATA_MAX_BYTES)
+  return whole ? text : null
+}
+
+/** `whole`: the ranges are in it. */
+function encode (progress: Progress, maxBytes: number): { text: string, whole: boolean } {
   const { base, done, starts, clean } = progress
   const topicId = isTopicId(progress.topicId) ? progress.topicId : ''
   const attempts = progress.attempts.length > ATTEMPTS_MAX_RECORDS ? progress.attempts.slice(0, ATTEMPTS_MAX_RECORDS) : progress.attempts
   const small = (topicId === '' ? 0 : TOPIC_ID) | (starts > 0 ? STARTS : 0) | (clean ? CLEAN : 0)
-  if (small === 0 && done.length === 0 && attempts.length === 0) return ''
+  const none = { text: '', whole: done.length === 0 }
+  if (small === 0 && done.length === 0 && attempts.length === 0) return none
 
   const head = putHead(progress, topicId)
   const end = CHECKSUM_BYTES + head
   // Four characters for three bytes.
   const room = Math.floor((maxBytes - PREFIX.length - SACRIFICE.length) / 4) * 3 - end
-  if (room < 0) return ''
+  if (room < 0) return none
 
   let { flags, bytes } = packed(base, done)
   let tried = putAttempts(end, base, attempts, room - bytes.length)
@@ -96,7 +108,11 @@ export function encodeProgress (progress: Progress, maxBytes = METADATA_MAX_BYTE
     tried = putAttempts(end, base, attempts, room - bytes.length)
   }
   flags |= small | (tried.count > 0 ? ATTEMPTS : 0)
-  return flags === 0 && bytes.length === 0 ? '' : textOf(flags, tried.end, bytes)
+  return {
+    text: flags === 0 && bytes.length === 0 ? '' : textOf(flags, tried.end, bytes),
+    // Ranges take at least one byte each way.
+    whole: done.length === 0 || bytes.length > 0
+  }
 }
 
 /**

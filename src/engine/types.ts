@@ -1,4 +1,4 @@
-import type { KafkaRecord } from '../record.js'
+import type { KafkaRecord, OutgoingRecord } from '../record.js'
 
 /** Identifies a partition of a topic. */
 export interface TopicPartition {
@@ -83,8 +83,12 @@ export interface Source {
   offsetsAt (position: Position, partitions: readonly TopicPartition[]): Promise<PartitionOffset[]>
   /** Moves where owned partitions are read: no poll hands out what was fetched before. Not while a poll is under way. */
   seek (positions: readonly PartitionOffset[]): Promise<void>
-  /** Resolves when the broker has acknowledged the commit. Only a running `poll` brings that about. */
-  commit (offsets: readonly OffsetCommit[]): Promise<void>
+  /**
+   * Resolves when the broker has acknowledged the commit. Only a running `poll` brings that about. Rejects with a CommitError.
+   *
+   * @param outputs exactly once: they are written in one transaction with the offsets, in their order, all or nothing
+   */
+  commit (offsets: readonly OffsetCommit[], outputs?: readonly OutgoingRecord[]): Promise<void>
   /** Leaves the group. What the group still takes back arrives as `revoked` events through `poll`. */
   leave (): void
   /** True once the group has taken everything back. */
@@ -93,12 +97,29 @@ export interface Source {
 
 /** A commit that failed, as far as the engine must tell failures apart. */
 export class CommitError extends Error {
-  /** `lost`: the group has gone on without this member, so the partitions are no longer its own. */
-  readonly kind: 'retriable' | 'lost'
-  constructor (kind: 'retriable' | 'lost', message: string, options?: ErrorOptions) {
+  /**
+   * `lost`: the group has gone on without this member, so the partitions are no longer its own. Of a transaction both say that it
+   * was aborted. `unknown`: it may have been committed, and this member cannot find out; the next one finds it decided.
+   */
+  readonly kind: 'retriable' | 'lost' | 'unknown'
+  constructor (kind: 'retriable' | 'lost' | 'unknown', message: string, options?: ErrorOptions) {
     super(message, options)
     this.name = 'CommitError'
     this.kind = kind
+  }
+}
+
+/** A transaction was aborted because Kafka refused one of its outputs. */
+export class OutputRefusedError extends CommitError {
+  /** Which of the outputs. */
+  readonly index: number
+  /** It is refused for what it is: another try is no use. */
+  readonly permanent: boolean
+  constructor (index: number, permanent: boolean, message: string, options?: ErrorOptions) {
+    super('retriable', message, options)
+    this.name = 'OutputRefusedError'
+    this.index = index
+    this.permanent = permanent
   }
 }
 
@@ -181,8 +202,11 @@ export interface Deferral {
   readonly waitMs: number
 }
 
-/** Where dead letters and records for the retry topic go. Resolves once the broker has acknowledged the record with acks=all. */
-export type Sink = (letter: DeadLetter) => Promise<void>
+/**
+ * Where dead letters and records for the retry topic go. Resolves once the broker has acknowledged the record with acks=all. Exactly
+ * once: with what is to be written together with the completion, a Collected.
+ */
+export type Sink = (letter: DeadLetter) => Promise<unknown>
 
 /** Time and chance, so that tests decide both. */
 export interface Clock {

@@ -221,9 +221,9 @@ export class Verdicts {
     const { partition } = entry
     partition.deadLettering++
     this.#sending++
-    const sent = () => {
+    const sent = (value: unknown) => {
       this.deadLetterError = null
-      if (partition.owned) this.complete(entry, entry.deferMs === null ? 'dead-lettered' : 'deferred')
+      if (partition.owned) this.complete(entry, entry.deferMs === null ? 'dead-lettered' : 'deferred', value)
       else this.leaveLane(entry)
     }
     const refused = (error: unknown) => {
@@ -249,6 +249,6 @@ export class Verdicts {
     } catch (error) {
       sending = Promise.reject(error)
     }
-    sending.then(() => arrived(sent), error => arrived(() => refused(error)))
+    sending.then(value => arrived(() => sent(value)), error => arrived(() => refused(error)))
   }
 }

@@ -1,13 +1,8 @@
 import type { BatchResult } from '../engine/batch-answer.js'
-import { SluiceError, type ErrorCode } from '../errors.js'
+import { SluiceError } from '../errors.js'
 import type { Outcome, RecordProducer } from '../kafka/record-producer.js'
+import { isRefused } from '../refused-records.js'
 import type { Deliver } from './producing.js'
-
-/** The record is at fault: Kafka would refuse it again. */
-const REFUSED = new Set<ErrorCode>([
-  'SLUICE_INVALID_REQUEST', 'SLUICE_INVALID_TOPIC_NAME', 'SLUICE_TOPIC_NOT_ALLOWED', 'SLUICE_RECORD_TOO_LARGE', 'SLUICE_RECORD_REJECTED',
-  'SLUICE_UNKNOWN_PARTITION'
-])
 
 /** Records that a handler answered were not produced, or nobody knows whether they were: the attempt has failed. */
 export class NotProducedError extends Error {
@@ -24,16 +19,11 @@ export class NotProducedError extends Error {
   }
 }
 
-/** Whether Kafka, or its client, refuses a record for what it is. */
-export function isRefused (error: unknown): boolean {
-  return error instanceof SluiceError && REFUSED.has(error.code)
-}
-
-/** The time was over before Kafka had acknowledged what the handler answered. It may be written all the same. */
+/** The time was over before Kafka had answered. What was to be written may be written all the same. */
 class NotAcknowledgedError extends Error {
   readonly outage = true
   constructor (reason: unknown) {
-    super(`what the handler answered was not acknowledged in time: ${reason instanceof Error ? reason.message : String(reason)}`, { cause: reason })
+    super(`Kafka did not answer in time to what the handler answered: ${reason instanceof Error ? reason.message : String(reason)}`, { cause: reason })
     this.name = 'NotAcknowledgedError'
   }
 }
@@ -67,7 +57,7 @@ export function sendingWith (producer: Pick<RecordProducer, 'sendBatch'>): Deliv
  * 1. The broker is away. 2. The records wait in the client, for minutes maybe. 3. The attempt's time is over. Without this it would
  * be taken for a handler that never settles.
  */
-function beforeAbort<Value> (promise: Promise<Value>, signal: AbortSignal): Promise<Value> {
+export function beforeAbort<Value> (promise: Promise<Value>, signal: AbortSignal): Promise<Value> {
   return new Promise((resolve, reject) => {
     const aborted = () => reject(new NotAcknowledgedError(signal.reason))
     if (signal.aborted) aborted()

@@ -8,11 +8,12 @@ import {
   type ResetPolicy, type TopicPartition
 } from '../engine/types.js'
 import type { ConnectedSource } from '../group-member.js'
-import type { KafkaRecord, RecordHeader } from '../record.js'
+import type { KafkaRecord, OutgoingRecord, RecordHeader } from '../record.js'
 import { KafkaAdmin } from './admin.js'
 import { disconnectWithin } from './disconnecting.js'
 import { isFailure, scrubber, withAdvice, withoutThread } from './connection-reason.js'
 import { Subscription, type ExcludedTopics, type Resolution } from './subscription.js'
+import { TransactionalCommits, type TransactionalCommitsOptions } from './transactional-commits.js'
 
 const { CODES: { ERRORS } } = kafka
 
@@ -43,6 +44,8 @@ export interface ConsumerSettings {
   readonly isolationLevel: 'read_committed' | 'read_uncommitted'
   readonly sessionTimeoutMs: number
   readonly maxPollIntervalMs: number
+  /** Offsets are committed in transactions; absent: by the consumer itself. */
+  readonly transactions?: Omit<TransactionalCommitsOptions, 'groupId'>
 }
 
 const CONNECT_TIMEOUT_MS = 10_000
@@ -111,6 +114,7 @@ class KafkaSource implements ConnectedSource {
   #fatalReason: string | null = null
   #fatalReasonCame: () => void = () => {}
   #admin: KafkaAdmin | null = null
+  #transactions: TransactionalCommits | null = null
   readonly #subscription: Subscription
   readonly #refreshMs: number
   #subscribed: Resolution = { names: [], missing: [], unmatched: [] }
@@ -136,8 +140,10 @@ class KafkaSource implements ConnectedSource {
     this.#consumer.on('event.error', () => {})
   }
 
-  async connect ({ client }: ConsumerSettings): Promise<void> {
+  async connect ({ client, groupId, transactions }: ConsumerSettings): Promise<void> {
     const consumer = this.#consumer
+    // Before it joins: what a predecessor left open would only hold up those who ask for the group's offsets.
+    if (transactions !== undefined) this.#transactions = await TransactionalCommits.open({ ...transactions, groupId })
     let reason = ''
     // A failed connect says no more than that it timed out; why is in the log only.
     const scrub = scrubber(client)
@@ -273,14 +279,18 @@ class KafkaSource implements ConnectedSource {
     for (const { topic, partition } of list) this.#standing.delete(partitionId(topic, partition))
   }
 
-  commit (offsets: readonly OffsetCommit[]): Promise<void> {
+  commit (offsets: readonly OffsetCommit[], outputs: readonly OutgoingRecord[] = []): Promise<void> {
+    const list = offsets.map(({ topic, partition, offset, leaderEpoch, metadata }) => ({
+      ...checked({ topic, partition }),
+      offset: checkedOffset(offset),
+      ...(leaderEpoch >= 0 && { leaderEpoch }),
+      ...(metadata !== '' && { metadata })
+    }))
+    if (this.#transactions !== null) {
+      return this.#transactions.commit({ list, consumer: this.#consumer, isLost: code => GROUP_LEFT_US_BEHIND.has(code) }, outputs)
+    }
+    if (outputs.length > 0) return Promise.reject(new Error('records are written with offsets in transactions only'))
     return new Promise((resolve, reject) => {
-      const list = offsets.map(({ topic, partition, offset, leaderEpoch, metadata }) => ({
-        ...checked({ topic, partition }),
-        offset: checkedOffset(offset),
-        ...(leaderEpoch >= 0 && { leaderEpoch }),
-        ...(metadata !== '' && { metadata })
-      }))
       // An empty list would commit whatever the client itself thinks is due.
       if (list.length === 0) return resolve()
       try {
@@ -317,6 +327,8 @@ class KafkaSource implements ConnectedSource {
    * protocol goes like that in any case: the group keeps its partitions for it until then.
    */
   async close (): Promise<void> {
+    // A transaction that is under way uses the consumer.
+    await this.#transactions?.close()
     if (!this.#consumer.isConnected()) return
     this.#closing = true
     if (this.#refreshTimer !== null) clearTimeout(this.#refreshTimer)
@@ -450,7 +462,12 @@ class KafkaSource implements ConnectedSource {
  */
 export async function connectSource (settings: ConsumerSettings): Promise<ConnectedSource> {
   const source = new KafkaSource(settings)
-  await source.connect(settings)
+  try {
+    await source.connect(settings)
+  } catch (error) {
+    await source.close()
+    throw error
+  }
   return source
 }
 

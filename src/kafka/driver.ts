@@ -1,6 +1,6 @@
 /** The native client, narrowed to what the producer side uses, with the traps of its JavaScript layer taken out. */
 
-import driver, { type Metadata, type Producer as NativeProducer } from '@confluentinc/kafka-javascript'
+import driver, { type KafkaConsumer, type Metadata, type Producer as NativeProducer } from '@confluentinc/kafka-javascript'
 import type { ClientProperties } from '../config.js'
 
 export type { NativeProducer }
@@ -145,6 +145,26 @@ export type TransactionStep = 'initTransactions' | 'commitTransaction' | 'abortT
 /** Makes one of these calls. One at a time: the client must not be disconnected before it has called back. */
 export function transactionStep (client: NativeProducer, step: TransactionStep, timeoutMs: number): Promise<TransactionError | null> {
   return new Promise(resolve => { client[step](timeoutMs, err => resolve(err as TransactionError | undefined ?? null)) })
+}
+
+/** A group's offsets, as the driver takes them, and the consumer that is a member of it. */
+export interface GroupOffsets {
+  readonly list: readonly {
+    readonly topic: string, readonly partition: number, readonly offset: number, readonly leaderEpoch?: number, readonly metadata?: string
+  }[]
+  /** Must not be disconnected before the call has come back. */
+  readonly consumer: KafkaConsumer
+  /** Whether an error says that the group has gone on without the member. */
+  isLost (code: number): boolean
+}
+
+/** Adds a group's offsets to the transaction: what went wrong, or `null`. Occupies a libuv thread until then. */
+export function sendOffsets (
+  client: NativeProducer, { list, consumer }: GroupOffsets, timeoutMs: number
+): Promise<TransactionError | null> {
+  return new Promise(resolve => {
+    client.sendOffsetsToTransaction([...list], consumer, timeoutMs, err => resolve(err as TransactionError | undefined ?? null))
+  })
 }
 
 /** Begins a transaction, without asking a broker. */

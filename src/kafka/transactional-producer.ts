@@ -4,8 +4,8 @@ import { scrubber, withoutThread } from './connection-reason.js'
 import { refusedByClient } from './delivery-errors.js'
 import { disconnectWithin } from './disconnecting.js'
 import {
-  beginTransaction, codes, connect, newProducer, transactionStep,
-  type DriverError, type DriverLogLine, type NativeProducer, type TransactionError, type TransactionStep
+  beginTransaction, codes, connect, newProducer, sendOffsets, transactionStep,
+  type DriverError, type DriverLogLine, type GroupOffsets, type NativeProducer, type TransactionError, type TransactionStep
 } from './driver.js'
 import { awaitingReport } from './late-report.js'
 import type { PreparedRecord } from './prepared-record.js'
@@ -131,12 +131,13 @@ export class TransactionalProducer {
    * Runs one transaction; not to be called before the last one has ended.
    *
    * @param deadline by `performance.now()`: until it the caller waits
+   * @param offsets of a consumer group, committed with the records; where the group does not take them, the error's cause is its answer
    */
-  run (records: readonly PreparedRecord[], deadline: number): OpenTransaction {
+  run (records: readonly PreparedRecord[], deadline: number, offsets: GroupOffsets | null = null): OpenTransaction {
     let tell: (receipts: Receipt[]) => void = () => {}
     let refuse: (error: SluiceError) => void = () => {}
     const answer = new Promise<Receipt[]>((resolve, reject) => { tell = resolve; refuse = reject })
-    const ended = this.#transact(records, deadline, tell, refuse).catch((err: unknown): TransactionEnd => {
+    const ended = this.#transact(records, deadline, offsets, tell, refuse).catch((err: unknown): TransactionEnd => {
       this.#options.log.error({ err }, 'a transaction ended with an unexpected error')
       this.#spent ??= 'fatal'
       refuse(outcomeUnknown(err))
@@ -163,7 +164,8 @@ export class TransactionalProducer {
   }
 
   async #transact (
-    records: readonly PreparedRecord[], deadline: number, tell: (receipts: Receipt[]) => void, refuse: (error: SluiceError) => void
+    records: readonly PreparedRecord[], deadline: number, offsets: GroupOffsets | null,
+    tell: (receipts: Receipt[]) => void, refuse: (error: SluiceError) => void
   ): Promise<TransactionEnd> {
     this.#reason = null
     this.#begunAt = performance.now()
@@ -173,7 +175,7 @@ export class TransactionalProducer {
       refuse(notCommitted('Kafka\'s client could not begin it.', begun))
       return 'aborted'
     }
-    const delivered = await this.#deliver(records, deadline)
+    const delivered = await this.#write(records, offsets, deadline)
     if (delivered instanceof SluiceError) {
       refuse(delivered)
       const failed = await this.#step('abortTransaction', performance.now() + this.#options.transactionTimeoutMs + patienceMs)
@@ -200,6 +202,14 @@ export class TransactionalProducer {
     refuse(outcomeUnknown(failed))
     late?.(outcomeUnknown(failed))
     return 'unknown'
+  }
+
+  /** Everything before the commit: the receipts, or why the transaction has to be aborted. */
+  async #write (records: readonly PreparedRecord[], offsets: GroupOffsets | null, deadline: number): Promise<Receipt[] | SluiceError> {
+    const delivered = records.length === 0 ? [] : await this.#deliver(records, deadline)
+    if (offsets === null || delivered instanceof SluiceError) return delivered
+    const failed = await this.#untilDone('sendOffsetsToTransaction', timeoutMs => sendOffsets(this.#client, offsets, timeoutMs), deadline)
+    return failed === null ? delivered : notCommitted(`The group's offsets were not taken: ${failed.message}.`, failed)
   }
 
   /** Produces all of them and waits for their reports: the receipts, or why the transaction has to be aborted. */
@@ -256,11 +266,17 @@ export class TransactionalProducer {
     }
   }
 
+  #step (step: TransactionStep, giveUpAt: number): Promise<TransactionError | null> {
+    return this.#untilDone(step, timeoutMs => transactionStep(this.#client, step, timeoutMs), giveUpAt)
+  }
+
   /** Makes a call again until it is through, fails for good, or its time is over. */
-  async #step (step: TransactionStep, giveUpAt: number): Promise<TransactionError | null> {
+  async #untilDone (
+    step: string, call: (timeoutMs: number) => Promise<TransactionError | null>, giveUpAt: number
+  ): Promise<TransactionError | null> {
     for (;;) {
       if (this.#released) return { code: codes.state, message: 'the client is being disconnected' }
-      const calling = transactionStep(this.#client, step, stepMs)
+      const calling = call(stepMs)
       this.#calling = calling
       const error = await calling
       if (error === null || error.isFatal || !error.isRetriable || performance.now() >= giveUpAt) return error

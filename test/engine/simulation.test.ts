@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import type { EngineOptions } from '../../src/engine/engine.js'
 import type { BatchPolicy } from '../../src/engine/types.js'
-import { Simulation, type Behaviour, type Life, type Script, type Step } from '../support/engine-simulation.js'
+import { Simulation, type Behaviour, type CommitFault, type Life, type Script, type Step } from '../support/engine-simulation.js'
 
 // What is promised, and where it is checked: test/support/engine-simulation.ts. A failure prints its seed and the smallest
 // script that repeats it.
@@ -116,7 +116,33 @@ const script = (order: EngineOptions['order'], batched = false): fc.Arbitrary<Sc
   random: fc.nat()
 })
 
+/** Commits are transactions, and fail as such, more often. */
+const transactional = (order: EngineOptions['order']): fc.Arbitrary<Script> => fc.tuple(
+  script(order),
+  fc.array(fc.record({
+    what: fc.constant('commits fail' as const),
+    how: fc.constantFrom<CommitFault>('retriable', 'lost', 'applied', 'unknown', 'refused', 'refused', 'refused-for-now', 'refused-for-now'),
+    times: fc.integer({ min: 1, max: 3 })
+  }), { minLength: 4, maxLength: 4 }),
+  fc.integer({ min: 5, max: 30 })
+).map(([script, faults, every]) => {
+  let faulty = 0
+  const fail = (steps: readonly Step[]) => steps.flatMap((step, n): Step[] =>
+    step.what === 'commits fail' || n % every === every - 1 ? [faults[faulty++ % faults.length], step].slice(0, step.what === 'commits fail' ? 1 : 2) : [step])
+  return {
+    ...script,
+    options: { ...script.options, transactional: true },
+    lives: script.lives.map(life => ({ ...life, steps: fail(life.steps) }))
+  }
+})
+
 for (const order of ['unordered', 'key', 'partition'] as const) {
+  t.test(`${order}, exactly once: for any course of aborts, unknown ends, crashes and rebalances, what is answered is written once`, async () => {
+    await fc.assert(fc.asyncProperty(transactional(order), async script => await new Simulation(script).play()), {
+      numRuns: RUNS, interruptAfterTimeLimit: TIME_LIMIT_MS, includeErrorInReport: true
+    })
+  })
+
   t.test(`${order}: for any course of records, failures, hangs, rebalances and stops, the engine keeps its promises`, async () => {
     await fc.assert(fc.asyncProperty(script(order), async script => await new Simulation(script).play()), {
       numRuns: RUNS, interruptAfterTimeLimit: TIME_LIMIT_MS, includeErrorInReport: true
@@ -152,5 +178,12 @@ t.test('those with batches reach what batches bring', async t => {
   const told = await reached(script('key', true))
   const wanted = ['batch of many', 'batch of one', 'batch failed as a whole', 'given back within its lane', 'handled', 'skipped', 'dead-lettered',
     'attempt abandoned', 'attempt timed-out', 'failed: retry', 'failed: given-back', 'drain cut off', 'killed', 'suspected', 'deferred', 'breaker closed']
+  t.same(wanted.filter(what => !told.has(what)), [], JSON.stringify(Object.fromEntries(told)))
+})
+
+t.test('those of exactly once reach what transactions bring', async t => {
+  const told = await reached(transactional('key'))
+  const wanted = ['written', 'output refused', 'unknown', 'handled', 'skipped', 'dead-lettered', 'commit failed', 'revoked', 'lost', 'killed', 'sought', 'completed before',
+    'dead letter refused', 'topic made anew', 'deferred']
   t.same(wanted.filter(what => !told.has(what)), [], JSON.stringify(Object.fromEntries(told)))
 })

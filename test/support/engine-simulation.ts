@@ -1,14 +1,15 @@
 import { Engine, type EngineOptions } from '../../src/engine/engine.js'
 import {
-  CommitError, PollError,
+  CommitError, OutputRefusedError, PollError,
   type Attempt, type Batch, type BatchedHandler, type BatchHandler, type BatchPolicy,
   type Clock, type CommittedOffset, type Handler, type Observer, type OffsetCommit, type PartitionOffset,
   type RebalanceEvent, type TopicPartition
 } from '../../src/engine/types.js'
 import { decodeProgress, encodeProgress, topicIdIn } from '../../src/engine/progress.js'
 import { Suspensions } from '../../src/engine/suspensions.js'
-import type { KafkaRecord } from '../../src/record.js'
+import type { KafkaRecord, OutgoingRecord } from '../../src/record.js'
 import { FakeClock } from './fake-clock.js'
+import { answerOf, letterOf, wrongIn } from './transaction-check.js'
 import { FakeSource, idOf, record } from './fake-source.js'
 
 /** What a handler does with an attempt; which one is taken follows from the record and the attempt. */
@@ -31,8 +32,11 @@ export type Step =
   | { readonly what: 'limit', readonly limit: number }
   | { readonly what: 'committed fails' | 'sink refuses' | 'poll fails', readonly times: number }
 
-/** `applied`: the broker took it, and its answer was lost. */
-export type CommitFault = 'retriable' | 'applied' | 'lost'
+/**
+ * `applied`: the broker took it, and its answer was lost. Of transactions: `refused`, one of the outputs was; `refused-for-now`, and
+ * may not be the next time; `unknown`: the broker did not take it, and that answer was lost.
+ */
+export type CommitFault = 'retriable' | 'applied' | 'lost' | 'refused' | 'refused-for-now' | 'unknown'
 
 /**
  * From connecting until a stop, until the client fails for good, until the process is killed, or until the topic is made anew
@@ -126,6 +130,7 @@ interface Delivered {
   diverted: boolean
   deadLettered: boolean
   completed: boolean
+  outcome?: string
 }
 
 /** A member over the broker that says what is wrong as soon as the engine does it. One life, one member. */
@@ -264,7 +269,7 @@ class Member extends FakeSource {
     }
   }
 
-  override commit (offsets: readonly OffsetCommit[]): Promise<void> {
+  override commit (offsets: readonly OffsetCommit[], outputs: readonly OutgoingRecord[] = []): Promise<void> {
     const { clock, broker, faults } = this.#simulation
     this.#simulation.check(this.#acknowledgements.length === 0, 'two commits at once')
     if (this.dead) return never()
@@ -272,6 +277,7 @@ class Member extends FakeSource {
     const fault: CommitFault | null = offsets.some(one => this.fenced.has(idOf(one))) ? 'lost' : faults.commit > 0 ? faults.commitKind : null
     if (faults.commit > 0) faults.commit--
     if (fault === null || fault === 'applied') {
+      this.#simulation.checkTransaction(offsets, outputs)
       for (const one of offsets) {
         const before = broker.committed.get(idOf(one)) ?? -1
         const { stale, mayGoBack } = this.#simulation
@@ -285,7 +291,7 @@ class Member extends FakeSource {
     return new Promise((resolve, reject) => {
       const at = clock.now() + ACKNOWLEDGED_AFTER_MS + faults.acknowledgedAfterMs
       this.#acknowledgements.push({
-        at, run: () => fault === null ? resolve() : reject(new CommitError(fault === 'lost' ? 'lost' : 'retriable', fault))
+        at, run: () => fault === null ? resolve() : reject(this.#simulation.commitErrorOf(fault, outputs))
       })
     })
   }
@@ -306,13 +312,20 @@ export class Simulation {
   #suspensions = new Suspensions()
   /** What an operator was told is paused. */
   readonly #paused = new Set<string>()
-  readonly #uncommittedSeeks = new Map<string, { readonly before: ReadonlySet<number>, readonly below: ReadonlySet<number> }>()
+  readonly #uncommittedSeeks = new Map<
+    string, { readonly to: number, readonly before: ReadonlySet<number>, readonly below: ReadonlySet<number> }
+  >()
+
   readonly #resumed = new Map<string, number>()
   #limit = 0
   #limitPeak = 0
   /** The attempt last seen at each record: as long as commits go well, none is lower, in this life or a later one. */
   readonly #attempts = new Map<string, number>()
   #everFaulty = false
+  /** Whether the last transaction of this life was committed nobody can tell: it ends as if everything was lost. */
+  #nobodyKnows = false
+  /** Records of which an output was refused. */
+  readonly #refused = new Set<string>()
   #member!: Member
   #mine = new Set<string>()
   #running = 0
@@ -386,6 +399,7 @@ export class Simulation {
 
   /** A revoked partition is given up only when it is drained and committed, as far as there was time. */
   checkGivenUp (id: string, takenAt: number): void {
+    if (this.#nobodyKnows) return
     const { drainTimeoutMs } = this.script.options
     const epoch = this.#member.epochs.get(id)
     const busy = [...this.#member.delivered].some(([one, delivered]) => delivered.running && idOf(one) === id && delivered.epoch === epoch)
@@ -398,6 +412,50 @@ export class Simulation {
     const records = this.broker.records.get(id)!.filter(({ offset }) => offset >= from && offset < safe)
     const expected = records.length === 0 ? -1 : records.at(-1)!.offset + 1
     this.check((this.broker.committed.get(id) ?? -1) >= expected, `${id} is given up at ${this.broker.committed.get(id)}, though ${expected} is safe`)
+  }
+
+  /** In one transaction: what was answered for the records that it tells to be done, and nothing else. */
+  checkTransaction (offsets: readonly OffsetCommit[], outputs: readonly OutgoingRecord[]): void {
+    if (this.script.options.transactional !== true) return
+    if (outputs.length > 0) this.#tell('written')
+    for (const commit of offsets) {
+      const id = idOf(commit)
+      if (this.stale.has(id)) continue
+      const epoch = this.#member.epochs.get(id)
+      const outcomes = new Map([...this.#member.delivered]
+        .filter(([one, delivered]) => idOf(one) === id && delivered.epoch === epoch && delivered.completed)
+        .map(([{ offset }, { outcome }]) => [offset, outcome]))
+      const sought = this.#uncommittedSeeks.get(id)
+      const held = this.broker.isToldOf(id)
+        ? { offset: this.broker.committed.get(id) ?? -1, metadata: this.broker.metadata.get(id) ?? '' }
+        : { offset: -1, metadata: '' }
+      // Who seeks back asks for all of it once more.
+      const before = sought === undefined ? held : { offset: sought.to, metadata: '' }
+      const wrong = wrongIn({
+        before,
+        commit,
+        outputs,
+        records: this.broker.records.get(id)!,
+        outcomeOf: ({ offset }) => outcomes.get(offset),
+        insteadOf: place => !this.#refused.has(place) ? null : this.script.options.exhausted === 'skip' ? '' : 'letter',
+        laneOf: one => this.#laneOf(one)
+      })
+      for (const what of wrong) this.check(false, what)
+    }
+  }
+
+  commitErrorOf (fault: CommitFault, outputs: readonly OutgoingRecord[]): CommitError {
+    if (this.script.options.transactional !== true) return new CommitError(fault === 'lost' ? 'lost' : 'retriable', fault)
+    if (fault === 'applied' || fault === 'unknown') {
+      this.#tell('unknown')
+      this.#nobodyKnows = true
+      return new CommitError('unknown', fault)
+    }
+    if ((fault !== 'refused' && fault !== 'refused-for-now') || outputs.length === 0) return new CommitError(fault === 'lost' ? 'lost' : 'retriable', fault)
+    const index = Math.floor(this.clock.random() * outputs.length)
+    this.#tell('output refused')
+    this.#refused.add(String(outputs[index].value).split(' ')[0])
+    return new OutputRefusedError(index, fault === 'refused', fault)
   }
 
   #checkStart (one: KafkaRecord, attempt: number, delivered: Delivered): void {
@@ -484,6 +542,7 @@ export class Simulation {
     this.check(outcome === 'dead-lettered' || outcome === 'skipped' ? atFault : true, `${at} is ${outcome} by the fault of another record`)
     if (outcome === 'handled') this.#checkCompletedInOrder(one, delivered)
     delivered.completed = true
+    delivered.outcome = outcome
     if (delivered.incarnation !== this.broker.incarnation) return
     this.broker.done.get(id)!.add(one.offset)
     this.#member.completedInEpoch.get(id)!.add(one.offset)
@@ -501,6 +560,7 @@ export class Simulation {
     this.#lanes = new Map()
     this.#stopAt = Infinity
     this.#faulty = false
+    this.#nobodyKnows = false
     this.stale.clear()
     this.#limit = this.#limitPeak = options.maxInFlight
     const member = this.#member
@@ -508,7 +568,7 @@ export class Simulation {
       source: member,
       suspensions: this.#suspensions,
       clock: this.#clockOf(member),
-      handler: this.#handlerOf(this.#member),
+      handler: options.transactional === true ? this.#answering(member) : this.#handlerOf(member),
       observer: this.#observerOf(this.#member),
       sink: async ({ record: one }) => {
         const delivered = this.#member.delivered.get(one)
@@ -519,6 +579,7 @@ export class Simulation {
           throw new Error('the dead-letter topic is away')
         }
         if (delivered !== undefined) delivered.deadLettered = true
+        return options.transactional === true ? letterOf(one) : undefined
       }
     })
     const run = this.engine.run()
@@ -539,6 +600,15 @@ export class Simulation {
   #handlerOf (member: Member): Handler | BatchedHandler {
     const { batches } = this.script
     return batches === null ? this.#singleOf(member) : { batches, handle: this.#batchedOf(member, batches) }
+  }
+
+  /** A handler that answers what is to be written. */
+  #answering (member: Member): Handler {
+    const handle = this.#singleOf(member)
+    return (one, run) => {
+      const answer = handle(one, run)
+      return answer instanceof Promise ? answer.then(() => answerOf(one)) : answerOf(one)
+    }
   }
 
   #singleOf (member: Member): Handler {
@@ -799,7 +869,7 @@ export class Simulation {
     const id = idOf(to)
     const below = this.broker.records.get(id)!.filter(({ offset }) => offset < to.offset).map(({ offset }) => offset)
     const before = this.#uncommittedSeeks.get(id)?.before ?? this.broker.done.get(id)!
-    this.#uncommittedSeeks.set(id, { before, below: new Set(below) })
+    this.#uncommittedSeeks.set(id, { to: to.offset, before, below: new Set(below) })
     this.broker.done.set(id, new Set(below))
     this.mayGoBack.add(id)
     this.forget(id)

@@ -2,7 +2,7 @@ import assert from 'node:assert'
 import type {
   Batch, CommittedOffset, OffsetCommit, PartitionEnd, PartitionOffset, Position, RebalanceEvent, Source, TopicPartition
 } from '../../src/engine/types.js'
-import type { KafkaRecord } from '../../src/record.js'
+import type { KafkaRecord, OutgoingRecord } from '../../src/record.js'
 import type { FakeClock } from './fake-clock.js'
 
 export function record (fields: Partial<KafkaRecord> & { offset: number }): KafkaRecord {
@@ -32,7 +32,9 @@ export class FakeSource implements Source {
   readonly committedMetadata = new Map<string, string>()
   readonly commits: OffsetCommit[][] = []
   /** Called before the broker takes a commit: may throw to refuse it. */
-  onCommit: (offsets: readonly OffsetCommit[]) => void = () => {}
+  onCommit: (offsets: readonly OffsetCommit[], outputs: readonly OutgoingRecord[]) => void = () => {}
+  /** What was written in the same transactions as the offsets. */
+  readonly written: OutgoingRecord[] = []
   onPoll: (max: number) => void = () => {}
   committedFails = 0
   holdAcknowledgements = false
@@ -226,7 +228,7 @@ export class FakeSource implements Source {
     }
   }
 
-  commit (offsets: readonly OffsetCommit[]): Promise<void> {
+  commit (offsets: readonly OffsetCommit[], outputs: readonly OutgoingRecord[] = []): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.#dead) return
       this.#acknowledgements.push(() => {
@@ -235,8 +237,9 @@ export class FakeSource implements Source {
             assert(this.owned.has(idOf(one)), 'commits only what is owned')
             assert(Number.isSafeInteger(one.offset) && one.offset >= 0, `commits ${one.offset}`)
           }
-          this.onCommit(offsets)
+          this.onCommit(offsets, outputs)
           this.commits.push([...offsets])
+          this.written.push(...outputs)
           for (const one of offsets) {
             this.committedOffsets.set(idOf(one), one.offset)
             this.committedMetadata.set(idOf(one), one.metadata)
