@@ -34,6 +34,11 @@ const maxConnectPauseMs = 2_000
 const tickMs = 250
 const probeTimeoutMs = 2_000
 const disconnectTimeoutMs = 5_000
+/**
+ * What a client that had a fatal error gets for its last reports. It sends nothing any more, but keeps what it meant to send again, and
+ * reports that only when the delivery timeout is over.
+ */
+const fatalReportsMs = 10_000
 
 /** The part of a delivery report that is used. */
 interface DeliveryReport {
@@ -256,7 +261,7 @@ export class KafkaProducer implements RecordProducer {
       : 'the client had a fatal error and is being replaced'
     this.#log.error({ pendingRecords: session.size, reason: this.#lastError }, 'the Kafka producer had a fatal error; making a new one')
     for (const pending of this.#flights.takeBack()) if (pending.record !== null) this.#settled(pending, this.#refusal())
-    this.#retire(session, performance.now() + this.#settings.deliveryTimeoutMs)
+    this.#retire(session, performance.now() + Math.min(fatalReportsMs, this.#settings.deliveryTimeoutMs))
     this.connect().catch((err: unknown) => { this.#log.error({ err }, 'the new Kafka producer cannot be made') })
   }
 
