@@ -90,6 +90,10 @@ class Trouble {
   dueAt = 0
   /** A batch with it failed as a whole. */
   suspect = false
+  /** Its run was abandoned, and what becomes of it is decided though that has not settled. */
+  decided = false
+  /** Nothing more will be done for it here, though its lane is held until its run settles. */
+  done = false
 }
 
 /** A record on its way through the engine, from admission to completion or to the end of its epoch. */
@@ -102,10 +106,6 @@ export class Entry implements Schedulable {
   /** Attempts made, those of predecessors included. */
   attempts = 0
   run: Run | null = null
-  /** It is decided what becomes of it after its run, though that may not have settled: it was abandoned. */
-  decided = false
-  /** Nothing more will be done for it here, though its lane may still be held by its run. */
-  done = false
   #trouble: Trouble | null = null
 
   constructor (record: KafkaRecord, partition: OwnedPartition, sequence: number, attempts = 0) {
@@ -127,6 +127,8 @@ export class Entry implements Schedulable {
   }
 
   get failure (): Error | null { return this.#trouble === null ? null : this.#trouble.failure }
+  get decided (): boolean { return this.#trouble !== null && this.#trouble.decided }
+  get done (): boolean { return this.#trouble !== null && this.#trouble.done }
   get diverted (): boolean { return this.#trouble !== null && this.#trouble.diverted }
   get deferMs (): number | null { return this.#trouble === null ? null : this.#trouble.deferMs }
   get excuses (): number { return this.#trouble === null ? 0 : this.#trouble.excuses }

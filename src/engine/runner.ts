@@ -366,7 +366,7 @@ export class Runner {
     for (const entry of entries) {
       this.#observer.attemptEnded(entry.record, 'abandoned', entry === run.entry ? seconds : null)
       if (entries.length === 1) {
-        entry.decided = true
+        entry.trouble.decided = true
         if (entry.partition.owned) this.#failed(run, entry, new HandlerNeverSettledError(run.attempt, seconds))
         else this.#verdicts.leaveLane(entry)
       } else if (entry.partition.owned) {
@@ -380,7 +380,7 @@ export class Runner {
   }
 
   #sendOffUndecided (entry: Entry): void {
-    entry.decided = true
+    entry.trouble.decided = true
     entry.trouble.diverted = true
     this.#verdicts.usedUp(entry, new DivertedError())
   }

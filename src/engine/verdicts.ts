@@ -171,9 +171,8 @@ export class Verdicts {
   /** Ends a record here. The lane of an abandoned run stays held until that run settles. */
   leaveLane (entry: Entry): void {
     const { run } = entry
-    entry.done = true
-    const running = run !== null && run.abandoned && !run.settled
-    if (!running && entry.lane !== null) this.#scheduler.release(entry)
+    if (run !== null && run.abandoned && !run.settled) entry.trouble.done = true
+    else if (entry.lane !== null) this.#scheduler.release(entry)
   }
 
   /** Takes a record out that waits for its next attempt, and sends it off as it is. `null`: it does not wait for one. */

@@ -2,7 +2,7 @@ import path from 'node:path'
 import type { FastifyBaseLogger } from 'fastify'
 import t from 'tap'
 import { createHandler } from '../../src/handlers/index.js'
-import type { Handler } from '../../src/engine/types.js'
+import type { BatchedHandler, Handler } from '../../src/engine/types.js'
 import type { HandlerContext } from '../../src/handlers/handler.js'
 import { FakeProducer } from '../support/fake-producer.js'
 import { record } from '../support/fake-source.js'
@@ -78,4 +78,47 @@ t.test('the context of one attempt is its own', async t => {
 t.test('a module that cannot be used is refused when the handler is made', async t => {
   const { log } = logger()
   await t.rejects(createHandler(handlerConfig({ handler: path.join(t.testdir(), 'missing.mjs') }), { log, producer: new FakeProducer() }), /KAFKA_HANDLER: /)
+})
+
+const batches = { maxRecords: 10, by: 'partition', waitMs: 0 } as const
+
+t.test('with batches a module gets the records, their attempts, the signal, the logger and the producer; its answer comes through', async t => {
+  const directory = t.testdir({
+    'handler.mjs': `export default async (records, { attempts, signal, log, producer }) => {
+      log.info({ aborted: signal.aborted }, 'seen')
+      await producer.send({ topic: 'a', value: String(records.length) })
+      return attempts.map((attempt, n) => attempt > 1 ? new Error(String(records[n].offset)) : undefined)
+    }`
+  })
+  const { log, lines } = logger()
+  const producer = new FakeProducer()
+  const { handle } = await createHandler(handlerConfig({ handler: path.join(directory, 'handler.mjs'), batches }), { log, producer })
+  t.equal((handle as BatchedHandler).batches, batches)
+  const records = [record({ offset: 7 }), record({ offset: 9 })]
+  const answer = await (handle as BatchedHandler).handle(records, { attempts: [1, 2], signal: new AbortController().signal })
+  t.match(answer, [undefined, { message: '9' }])
+  t.match(producer.sent, [{ topic: 'a', value: '2' }])
+  t.same(lines, [{ topic: 't', partition: 0, firstOffset: 7, records: 2, aborted: false, msg: 'seen' }])
+})
+
+t.test('with batches, too, what a handler does not use is not made', async t => {
+  const directory = t.testdir({ 'handler.mjs': 'export default () => {}' })
+  const { log, children } = logger()
+  const { handle } = await createHandler(
+    handlerConfig({ handler: path.join(directory, 'handler.mjs'), batches }), { log, producer: new FakeProducer() })
+  const attempt = { attempts: [1], get signal (): AbortSignal { throw new Error('nobody asked for it') } }
+  t.equal((handle as BatchedHandler).handle([record({ offset: 0 })], attempt), undefined)
+  t.same(children, [])
+})
+
+t.test('`log` shows each record of a batch, with its own offset and attempt', async t => {
+  const lines: object[] = []
+  const child = (bound: object): object => ({
+    child: (more: object) => child({ ...bound, ...more }), info: (fields: object, msg: string) => lines.push({ ...bound, ...fields, msg })
+  })
+  const { handle } = await createHandler(handlerConfig({ batches }), { log: child({}) as FastifyBaseLogger, producer: new FakeProducer() })
+  const records = [record({ offset: 3, value: Buffer.from('a') }), record({ offset: 5, value: Buffer.from('b') })]
+  await (handle as BatchedHandler).handle(records, { attempts: [1, 4], signal: new AbortController().signal })
+  const common = { topic: 't', partition: 0, firstOffset: 3, records: 2, key: null, headers: 0, msg: 'record received' }
+  t.same(lines, [{ ...common, offset: 3, attempt: 1, value: 'a' }, { ...common, offset: 5, attempt: 4, value: 'b' }])
 })

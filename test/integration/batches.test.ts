@@ -55,6 +55,27 @@ for (const by of ['partition', 'key'] as const) {
   })
 }
 
+t.test('what waits in the retry topic comes back alone, as the record that it was', { skip: noKafka }, async t => {
+  const { kafka, gateway, ledger, topic, group } = await obedient(t, {
+    KAFKA_HANDLER_BATCH_SIZE: 20, KAFKA_HANDLER_BATCH_WAIT_MS: 200, KAFKA_RETRY_ORDER: 'loose', KAFKA_RETRY_TOPIC_AFTER_MS: 500
+  }, { retryPartitions: 1 })
+  await gateway.waitUntilReady(2)
+  const places = await kafka.produce(topic, Array.from({ length: 20 }, (_, n) => {
+    return told(`key-${n % 4}`, n % 5 === 0 ? 'retry-after' : 'succeed', { times: 1, ms: 1000 })
+  }))
+  const written = places.map(place => ({ topic, ...place }))
+  await waitFor('all to be handled', () => ledger.handled.size === written.length, { timeoutMs: 30_000 })
+  await waitFor('all to be committed', async () => {
+    const committed = await kafka.committedOffsets(group)
+    return committed.reduce((sum, { offset }) => sum + offset, 0) >= places.length + 4
+  }, { timeoutMs: 30_000 })
+  t.match(countHandled(ledger, written), { missing: [], repeated: [], unknown: 0 })
+  const again = ledger.entries.filter(({ what, attempt }) => what === 'start' && attempt === 2)
+  t.equal(again.length, 4)
+  t.ok(again.every(({ batch, topic: name }) => name === topic && batch!.endsWith(' of 1')))
+  t.strictSame(await gateway.stop(), { code: 0, signal: null })
+})
+
 const RECORDS = 2000
 
 interface Setting {
