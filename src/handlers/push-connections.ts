@@ -107,6 +107,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   readonly #settled: Settled
   readonly #release: (usable: boolean) => void
   ended = false
+  #unlisten: (() => void) | null = null
   #sent = false
   #status = 0
   #retryAfter: string | undefined
@@ -121,6 +122,13 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   abort (reason: unknown): void {
     this.#end(reason, false)
+  }
+
+  /** Until it has ended: a batch's signal may see many. */
+  listenTo (signal: AbortSignal): void {
+    const aborted = () => this.abort(signal.reason)
+    signal.addEventListener('abort', aborted)
+    this.#unlisten = () => signal.removeEventListener('abort', aborted)
   }
 
   onRequestStart (): void {
@@ -154,6 +162,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   #end (error: unknown, usable: boolean): void {
     if (this.ended) return
     this.ended = true
+    this.#unlisten?.()
     this.#release(usable)
     if (error === null || this.#isAnswered()) this.#settled(this.#answer(), null)
     else this.#settled(null, error)
@@ -170,14 +179,13 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 }
 
-/** A listener that stays behind is of no harm: it goes with its attempt, and an exchange ends once. */
 function listen (attempt: Abortable, exchange: Exchange): void {
   if (attempt.onAbort !== undefined) {
     attempt.onAbort(reason => exchange.abort(reason))
   } else {
     const { signal } = attempt
     if (signal.aborted) exchange.abort(signal.reason)
-    else signal.addEventListener('abort', () => exchange.abort(signal.reason), { once: true })
+    else exchange.listenTo(signal)
   }
 }
 
