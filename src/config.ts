@@ -121,6 +121,7 @@ function checkCombinations (values: Environment, nameOf: NameOf): void {
 function checkConsumerCombinations (values: Environment, nameOf: NameOf): void {
   const atLeast = atLeastIn(values, nameOf)
   atLeast('KAFKA_MAX_POLL_INTERVAL_MS', 'KAFKA_SESSION_TIMEOUT_MS')
+  atLeast('KAFKA_MAX_PROC_COUNT', 'KAFKA_MIN_PROC_COUNT')
   atLeast('KAFKA_RETRY_BACKOFF_MAX_MS', 'KAFKA_RETRY_BACKOFF_MS')
   atLeast('KAFKA_WINDOW_TOTAL_MAX_BYTES', 'KAFKA_WINDOW_MAX_BYTES')
   if (values.KAFKA_DELIVERY === 'exactly-once' && values.KAFKA_ISOLATION_LEVEL !== 'read_committed') {
@@ -303,6 +304,7 @@ function consumerConfig (
     maxInFlight: Math.min(values.KAFKA_MAX_PROC_COUNT, values.KAFKA_HANDLER_THREADS || Infinity),
     delivery: values.KAFKA_DELIVERY,
     transactionIntervalMs: values.KAFKA_EXACTLY_ONCE_INTERVAL_MS,
+    minInFlight: values.KAFKA_CONCURRENCY === 'adaptive' ? Math.min(values.KAFKA_MIN_PROC_COUNT, values.KAFKA_HANDLER_THREADS || Infinity) : null,
     maxRecordsBeforeCommit: values.KAFKA_MAX_MSG_COUNT_BEFORE_COMMIT,
     commitIntervalMs: Math.round(values.KAFKA_COMMIT_INTERVAL_SECONDS * 1000),
     order: values.KAFKA_ORDER,
@@ -405,6 +407,9 @@ function consumerWarnings (values: Environment, { raw, file }: Setting, consumer
   }
   if (threads > procs) {
     warnings.push(`KAFKA_HANDLER_THREADS (${threads}) is more than KAFKA_MAX_PROC_COUNT (${procs}): some threads never have anything to do`)
+  }
+  if (consumer.minInFlight === null && raw.KAFKA_MIN_PROC_COUNT !== undefined) {
+    warnings.push('KAFKA_MIN_PROC_COUNT has no effect: it is for KAFKA_CONCURRENCY=adaptive')
   }
   if (threads === 0 && values.KAFKA_HANDLER_THREAD_HEAP_MB !== undefined) {
     warnings.push('KAFKA_HANDLER_THREAD_HEAP_MB has no effect: it is for KAFKA_HANDLER_THREADS')

@@ -20,7 +20,8 @@ export function resetPartitions (metrics: Metrics['consumer']): void {
 
 /** Gauges are read from the engine when somebody scrapes, rather than set at every change. */
 export function setGauges (metrics: GroupMetrics, { state, stalls, controls }: Pick<Consumer, 'state' | 'stalls' | 'controls'>): void {
-  metrics.inFlightLimit.set(controls.limit)
+  // Between two connections there is none that works, only the most that it may be.
+  metrics.inFlightLimit.set(state.limit > 0 ? state.limit : controls.limit)
   metrics.up.set(state.phase === 'running' ? 1 : 0)
   metrics.assigned.set(state.partitions.length)
   metrics.inFlightTotal.set(state.inFlight)

@@ -4,6 +4,7 @@ import type { ClientProperties, ConsumerConfig, DeadLetterTarget, ProducerConfig
 import { Controlled, type ConsumerControls } from './consumer-controls.js'
 import { setGauges, setLimits, threadsGauge } from './consumer-gauges.js'
 import { createObserver } from './consumer-observer.js'
+import { AdaptiveLimit } from './engine/adaptive-limit.js'
 import { deadLetterRecord } from './engine/dead-letter.js'
 import { Engine } from './engine/engine.js'
 import { Collected } from './engine/outputs.js'
@@ -137,6 +138,8 @@ export async function createConsumer (config: ConsumerConfig, ports: ConsumerPor
     log
   }
   const topics = retryTopic === null ? config.topics : [...config.topics, retryTopic.name]
+  // It outlives a connection: the target stays what it is.
+  const adaptive = config.minInFlight === null ? null : new AdaptiveLimit({ min: config.minInFlight, max: config.maxInFlight })
   const controls = new Controlled(config.maxInFlight, () => member.engine)
   // From now on, so that what is kept for it is kept before it is connected, too.
   let slots = ports.pool?.join()
@@ -147,7 +150,7 @@ export async function createConsumer (config: ConsumerConfig, ports: ConsumerPor
       if (slots !== undefined) slots = ports.pool!.renew(slots)
       return new Engine(
         { ...engineOptions(config), maxInFlight: controls.limit },
-        { ...enginePorts, source, suspensions: controls.suspensions, ...(slots && { slots }) })
+        { ...enginePorts, source, suspensions: controls.suspensions, ...(slots && { slots }), ...(adaptive && { adaptive }) })
     },
     onRestart: (err, delayMs) => {
       metrics.restarts.inc()

@@ -75,7 +75,7 @@ export function createMetrics (registry: Registry) {
     },
     // Each has the group that its consumer is a member of: see ofGroup.
     consumer: {
-      inFlightLimit: gauge('sluice_consumer_in_flight_limit_records', 'Handlers that may run at once (KAFKA_MAX_PROC_COUNT)', GROUP),
+      inFlightLimit: gauge('sluice_consumer_in_flight_limit_records', 'Handlers that may run at once: KAFKA_MAX_PROC_COUNT, an operator\'s limit, or an adaptive one', GROUP),
       windowLimitRecords: gauge('sluice_consumer_window_limit_records', 'Records that a partition\'s window may hold', GROUP),
       windowLimitBytes: gauge('sluice_consumer_window_limit_bytes', 'Bytes that a partition\'s window may hold', GROUP),
       inFlightTotal: gauge('sluice_consumer_in_flight_total_records', 'Handlers running now, revoked partitions included', GROUP),

@@ -78,6 +78,7 @@ t.test('an empty environment tries things out on loopback with an embedded broke
         maxInFlight: 50,
         delivery: 'at-least-once',
         transactionIntervalMs: 100,
+        minInFlight: null,
         maxRecordsBeforeCommit: 100,
         commitIntervalMs: 30_000,
         order: 'key',
@@ -159,6 +160,8 @@ t.test('every variable reaches the place that it configures', async t => {
     KAFKA_MAX_PROC_COUNT: '9',
     KAFKA_DELIVERY: 'at-least-once',
     KAFKA_EXACTLY_ONCE_INTERVAL_MS: '250',
+    KAFKA_CONCURRENCY: 'adaptive',
+    KAFKA_MIN_PROC_COUNT: '4',
     KAFKA_MAX_MSG_COUNT_BEFORE_COMMIT: '10',
     KAFKA_COMMIT_INTERVAL_SECONDS: '0.5',
     KAFKA_ORDER: 'partition',
@@ -254,6 +257,7 @@ t.test('every variable reaches the place that it configures', async t => {
       maxInFlight: 9,
       delivery: 'at-least-once',
       transactionIntervalMs: 250,
+      minInFlight: 4,
       maxRecordsBeforeCommit: 10,
       commitIntervalMs: 500,
       order: 'partition',
@@ -298,7 +302,8 @@ t.test('every number is accepted at its limits and refused one step beyond', asy
     KAFKA_HANDLER_BATCH_WAIT_MS: { KAFKA_HANDLER_BATCH_SIZE: '2' },
     KAFKA_RETRY_BACKOFF_MS: { KAFKA_RETRY_BACKOFF_MAX_MS: '3600000' },
     KAFKA_RETRY_BACKOFF_MAX_MS: { KAFKA_RETRY_BACKOFF_MS: '0' },
-    KAFKA_HANDLER_THREADS: { KAFKA_HANDLER: 'package.json' }
+    KAFKA_HANDLER_THREADS: { KAFKA_HANDLER: 'package.json' },
+    KAFKA_MIN_PROC_COUNT: { KAFKA_MAX_PROC_COUNT: '10000' }
   }
   for (const [variable, { type, minimum, maximum }] of Object.entries(variableSchemas)) {
     if (minimum === undefined || maximum === undefined) continue
@@ -644,4 +649,13 @@ t.test('threads are for modules, and as many handlers as threads are in flight a
   t.equal(refusal({ ...cluster, KAFKA_HANDLER_THREADS: '1' }), "KAFKA_HANDLER_THREADS needs the path of a module in KAFKA_HANDLER, got 'log'")
   t.equal(refusal({ KAFKA_HANDLER_THREADS: '257' }), "KAFKA_HANDLER_THREADS must be between 0 and 256, got '257'")
   t.equal(refusal({ KAFKA_HANDLER_THREAD_HEAP_MB: '15' }), "KAFKA_HANDLER_THREAD_HEAP_MB must be between 16 and 65536, got '15'")
+})
+
+t.test('a limit is adaptive where that is asked for, between its bounds', async t => {
+  const of = (more: Record<string, string>) => loadConfig({ ...cluster, ...more })
+  t.match(of({ KAFKA_CONCURRENCY: 'adaptive' }).config.consumers[0], { minInFlight: 1, maxInFlight: 50 })
+  t.match(of({ KAFKA_CONCURRENCY: 'adaptive', KAFKA_MIN_PROC_COUNT: '50' }).config.consumers[0], { minInFlight: 50, maxInFlight: 50 })
+  t.equal(refusal({ ...cluster, KAFKA_CONCURRENCY: 'adaptive', KAFKA_MIN_PROC_COUNT: '51' }), "KAFKA_MAX_PROC_COUNT must be at least KAFKA_MIN_PROC_COUNT (51), got '50'")
+  t.same(of({ KAFKA_MIN_PROC_COUNT: '2' }).warnings, ['KAFKA_MIN_PROC_COUNT has no effect: it is for KAFKA_CONCURRENCY=adaptive'])
+  t.match(refusal({ ...cluster, KAFKA_CONCURRENCY: 'auto' }), /^KAFKA_CONCURRENCY must be /)
 })

@@ -257,6 +257,12 @@ const consumer = {
   KAFKA_EXACTLY_ONCE_INTERVAL_MS: milliseconds(
     'With `exactly-once`: how far transactions are apart. What was written is seen after that, at the latest, by readers with `read_committed`',
     100, 1, 60_000),
+  KAFKA_CONCURRENCY: oneOf(
+    '`adaptive` finds between `KAFKA_MIN_PROC_COUNT` and `KAFKA_MAX_PROC_COUNT` how many handlers in flight their target bears; `fixed` is always the latter',
+    'fixed', ['fixed', 'adaptive']),
+  KAFKA_MIN_PROC_COUNT: Type.Integer({
+    description: 'Handlers in flight that an adaptive limit begins with, and never goes below; at most `KAFKA_MAX_PROC_COUNT`', default: 1, minimum: 1, maximum: 10_000
+  }),
   KAFKA_MAX_MSG_COUNT_BEFORE_COMMIT: Type.Integer({
     description: 'Completed records after which offsets are committed', default: 100, minimum: 1, maximum: 1_000_000
   }),

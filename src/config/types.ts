@@ -169,6 +169,8 @@ export interface ConsumerConfig {
   readonly delivery: 'at-least-once' | 'exactly-once'
   /** Exactly once: how far transactions are apart. */
   readonly transactionIntervalMs: number
+  /** Where the limit is adaptive, what it begins with; `null`: it is fixed. */
+  readonly minInFlight: number | null
   readonly maxRecordsBeforeCommit: number
   readonly commitIntervalMs: number
   readonly order: 'unordered' | 'key' | 'partition'

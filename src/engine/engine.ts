@@ -1,3 +1,4 @@
+import type { AdaptiveLimit } from './adaptive-limit.js'
 import type { Assignment } from './assignment.js'
 import { PartitionGivenUpError } from './attempt-errors.js'
 import type { BreakerState } from './breaker.js'
@@ -49,6 +50,8 @@ export interface EnginePorts extends IntakePorts {
   readonly observer: Observer
   /** Where several engines share a total of handlers in flight. */
   readonly slots?: Slots
+  /** The limit of what is in flight follows from how attempts end; the engine's own is the most that it may be. */
+  readonly adaptive?: AdaptiveLimit
   /** What operators have paused, where that is to outlive this engine. */
   readonly suspensions?: Suspensions
 }

@@ -1,3 +1,4 @@
+import type { AdaptiveLimit } from './adaptive-limit.js'
 import {
   asError, AttemptsUsedUpError, BatchFailedError, DivertedError, HandlerNeverSettledError, PartitionGivenUpError
 } from './attempt-errors.js'
@@ -7,7 +8,7 @@ import { Breaker, type BreakerOptions } from './breaker.js'
 import { BatchRun, Run, type Entry } from './entry.js'
 import { InFlight, type TimeLimits } from './in-flight.js'
 import type { OwnedPartition } from './owned-partition.js'
-import { isOutage, isRetriable } from './retry.js'
+import { adviceOf, isOutage, isRetriable } from './retry.js'
 import { Scheduler, type Order } from './scheduler.js'
 import type { Slots } from './slots.js'
 import type { BatchedHandler, Clock, Handler, Observer, Sink } from './types.js'
@@ -35,6 +36,8 @@ export class Runner {
   readonly #batched: BatchedHandler | null
   // Beside the limit, where several runners share a total.
   readonly #slots: Slots | null
+  // Below the limit, where it follows what the target can do.
+  readonly #adaptive: AdaptiveLimit | null
   readonly #clock: Clock
   readonly #observer: Observer
   readonly breaker: Breaker
@@ -59,6 +62,7 @@ export class Runner {
       readonly clock: Clock
       readonly observer: Observer
       readonly slots?: Slots
+      readonly adaptive?: AdaptiveLimit
     },
     log: AttemptLog,
     completed: Completed
@@ -72,7 +76,10 @@ export class Runner {
     this.#log = log
     this.#slots = ports.slots ?? null
     if (this.#slots !== null) this.#slots.wake = () => this.pump()
-    this.#limit = this.#startLimit = options.maxInFlight
+    this.#adaptive = ports.adaptive ?? null
+    this.#limit = options.maxInFlight
+    if (this.#adaptive !== null) this.#adaptive.max = this.#limit
+    this.#startLimit = this.limit
     const pump = () => this.pump()
     this.scheduler = new Scheduler(options.order, this.#batched === null ? null : { policy: this.#batched.batches, clock, due: pump })
     this.#verdicts = new Verdicts(options, ports, this.scheduler, log, completed, pump)
@@ -89,9 +96,11 @@ export class Runner {
   get deadLetterError (): Error | null { return this.#verdicts.deadLetterError }
 
   /** Handlers in flight at once, in the whole process. What is in flight above a new limit ends in its own time. */
-  get limit (): number { return this.#limit }
+  get limit (): number { return this.#adaptive === null ? this.#limit : this.#adaptive.limit }
+  /** Where it is adaptive, this is the most that it may be. */
   set limit (limit: number) {
     this.#limit = limit
+    if (this.#adaptive !== null) this.#adaptive.max = limit
     this.#relimit()
     this.pump()
   }
@@ -256,6 +265,7 @@ export class Runner {
   /** @param result what the handler answered, or why it failed */
   #ended (run: Run, result: unknown, failed: boolean): void {
     const { entry } = run
+    this.#learn(run, failed ? asError(result) : null)
     this.#settled(run)
     if (!run.abandoned) {
       this.#tellEnded(run, entry, failed, this.#secondsOf(run))
@@ -275,12 +285,15 @@ export class Runner {
       this.#batchFailed(run, error)
       return
     }
+    const failure = results?.find(({ failed }) => failed)
+    this.#learn(run, failure?.failed === true ? failure.error : null)
     this.#batchEnded(run, results, false)
   }
 
   #batchFailed (run: BatchRun, thrown: unknown): void {
     const { entries } = run
     const error = asError(thrown)
+    this.#learn(run, error)
     const ofMany = entries.length > 1 ? new BatchFailedError(entries.length, error) : error
     this.#batchEnded(run, entries.map(({ diverted }) => ({ failed: true, error: diverted ? error : ofMany })), true)
   }
@@ -385,6 +398,21 @@ export class Runner {
     this.#verdicts.usedUp(entry, new DivertedError())
   }
 
+  /** @param error why it failed, `null` where it did not */
+  #learn ({ startedAt, abandoned, expiredAt, probe }: Run, error: unknown): void {
+    const adaptive = this.#adaptive
+    if (adaptive === null || abandoned || probe || !this.breaker.closed) return
+    const before = adaptive.limit
+    const { retryAfterMs } = adviceOf(error)
+    // One that took all of its time tells how long attempts take, like one that is done.
+    const outcome = typeof retryAfterMs === 'number' && retryAfterMs > 0
+      ? 'overloaded'
+      : error === null || expiredAt !== null ? 'done' : 'failed'
+    const saturated = this.#inFlight.count >= this.#startLimit && this.scheduler.waiting > 0
+    adaptive.ended({ startedAt, endedAt: this.#clock.now(), outcome, saturated })
+    if (adaptive.limit !== before) this.#relimit()
+  }
+
   #settled (run: Run): void {
     this.#inFlight.settled(run)
     if (this.#alone !== null && this.#alone.entry === run.entry) this.#alone = null
@@ -448,7 +476,7 @@ export class Runner {
 
   #relimit (): void {
     const { state } = this.breaker
-    this.#startLimit = state === 'closed' ? this.#limit : state === 'probing' ? 1 : 0
+    this.#startLimit = state === 'closed' ? this.limit : state === 'probing' ? 1 : 0
   }
 }
 

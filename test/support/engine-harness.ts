@@ -1,3 +1,4 @@
+import type { AdaptiveLimit } from '../../src/engine/adaptive-limit.js'
 import { Engine, type EngineOptions } from '../../src/engine/engine.js'
 import { decodeProgress } from '../../src/engine/progress.js'
 import type { Suspensions } from '../../src/engine/suspensions.js'
@@ -52,6 +53,7 @@ export interface HarnessPorts {
   readonly failed?: (error: Error) => void
   readonly deferralOf?: (record: KafkaRecord) => Deferral | null
   readonly suspensions?: Suspensions
+  readonly adaptive?: AdaptiveLimit
   /** A process that was here before, over the same broker, and whose clock is not moved any more: it was killed. */
   readonly after?: Harness
 }
@@ -71,7 +73,7 @@ export function place ({ topic, partition, offset }: { topic: string, partition:
 export function harness (
   handle: TestHandler | TestBatchHandler,
   options: Partial<EngineOptions> = {},
-  { sink, random, failed, deferralOf, suspensions, after }: HarnessPorts = {}
+  { sink, random, failed, deferralOf, suspensions, adaptive, after }: HarnessPorts = {}
 ): Harness {
   // A clock of its own: that of a predecessor stands still for good, and with it everything of its process.
   const clock = new FakeClock(random)
@@ -137,7 +139,8 @@ export function harness (
     clock,
     observer,
     ...(deferralOf !== undefined && { deferralOf }),
-    ...(suspensions !== undefined && { suspensions })
+    ...(suspensions !== undefined && { suspensions }),
+    ...(adaptive !== undefined && { adaptive })
   })
   const run = engine.run()
   return { clock, source, engine, completed, outcomes, started, batches, letters, told, run, get peak () { return peak } }
