@@ -123,7 +123,7 @@ interface Delivered {
   attempts: number
   running: boolean
   ended: 'ok' | 'failed' | 'given back' | null
-  /** Records of its last batch. */
+  /** Records of its last batch; 0: it was never started here. */
   together: number
   /** It failed itself, and not only a batch with it. */
   blamed: boolean
@@ -538,7 +538,7 @@ export class Simulation {
     this.check(outcome === 'handled' ? delivered.ended === 'ok' : true, `${at} is ${outcome}, and its last attempt ${delivered.ended}`)
     this.check(outcome === 'dead-lettered' ? delivered.deadLettered : true, `${at} is dead-lettered before that was acknowledged`)
     // What was used up by predecessors was never tried here.
-    const atFault = delivered.blamed || delivered.diverted || delivered.attempts === 0
+    const atFault = delivered.blamed || delivered.diverted || delivered.together === 0
     this.check(outcome === 'dead-lettered' || outcome === 'skipped' ? atFault : true, `${at} is ${outcome} by the fault of another record`)
     if (outcome === 'handled') this.#checkCompletedInOrder(one, delivered)
     delivered.completed = true
@@ -750,7 +750,10 @@ export class Simulation {
       attemptEnded: (one, outcome) => {
         this.#tell(`attempt ${outcome}`)
         const delivered = member.delivered.get(one)!
-        if (outcome === 'abandoned') delivered.blamed ||= delivered.together === 1
+        if (outcome !== 'abandoned') return
+        // Of many nobody knows which is at fault: it is not the last attempt, whatever the handler says of it later.
+        if (delivered.together === 1) delivered.blamed = true
+        else delivered.attempts--
       },
       attemptFailed: (_record, _attempt, _error, then) => this.#tell(`failed: ${then}`),
       completed: (one, outcome) => {
