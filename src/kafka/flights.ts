@@ -6,12 +6,14 @@ export interface Passenger {
 /** Records of one topic that were handed over together. */
 export class Flight {
   readonly size: number
+  readonly departedAt: number
   /** Those that have not been reported. */
   left: number
   landed = false
 
-  constructor (size: number) {
+  constructor (size: number, departedAt: number) {
     this.size = this.left = size
+    this.departedAt = departedAt
   }
 }
 
@@ -19,12 +21,18 @@ export class Flight {
 class Queue<T> {
   waiting: T[] = []
   readonly underway: Flight[] = []
+  /** How long the last flight took that has landed. */
+  lastTookMs = 0
   timer: NodeJS.Timeout | undefined
 }
 
 /** A flight that has not landed after this keeps nobody waiting any longer: a partition may have no leader for a minute. */
 const WAIT_MAX_MS = 100
-/** So many records are worth a second flight beside any first one. */
+/** Where flights take longer, a second one would mostly wait in the client, and its thread spin. */
+const SHORT_FLIGHT_MS = 3
+/** Topics that are remembered though nothing of them is under way, with how long their flights took. */
+const KEPT_QUEUES = 1_000
+/** So many records are worth a second flight all the same. */
 const SECOND_FLIGHT_RECORDS = 1_000
 
 /**
@@ -35,20 +43,25 @@ const SECOND_FLIGHT_RECORDS = 1_000
  * the one before. But its thread spins for as long as records wait there whose linger is over. With brokers that take 10 ms
  * that was 0.7 of a core at 2,000 records a second, and nothing was faster for it.
  *
- * A flight has landed once half of its records are reported, so that one slow partition does not hold up the others. A second one
- * may go beside it that is at least as large: callers that wait for their answers would march in step otherwise.
+ * A flight has landed once half of its records are reported, so that one slow partition does not hold up the others. Where flights are
+ * short, a second one may go beside it that is at least as large: callers that wait for their answers would march in step otherwise.
  */
 export class Flights<T extends Passenger> {
   readonly #hand: (records: readonly T[]) => void
+  readonly #now: () => number
   readonly #queues = new Map<string, Queue<T>>()
   // Whose turn it is at the end of this turn of the event loop. What arrives in one turn goes together.
   readonly #ready = new Set<Queue<T>>()
   #found: Queue<T> | null = null
   #foundTopic = ''
 
-  /** @param hand is called with the records of one topic, in their order; each is to be `reported` once */
-  constructor (hand: (records: readonly T[]) => void) {
+  /**
+   * @param hand is called with the records of one topic, in their order; each is to be `reported` once
+   * @param now milliseconds of a clock that does not jump
+   */
+  constructor (hand: (records: readonly T[]) => void, now = () => performance.now()) {
     this.#hand = hand
+    this.#now = now
   }
 
   /** Adds a record behind the earlier ones of its topic. */
@@ -82,9 +95,10 @@ export class Flights<T extends Passenger> {
 
   #land (topic: string, queue: Queue<T>, flight: Flight): void {
     flight.landed = true
+    queue.lastTookMs = this.#now() - flight.departedAt
     queue.underway.splice(queue.underway.indexOf(flight), 1)
     if (queue.waiting.length > 0) this.#consider(queue)
-    else if (queue.underway.length === 0 && !this.#ready.has(queue)) this.#forget(topic, queue)
+    else if (queue.underway.length === 0 && this.#queues.size > KEPT_QUEUES && !this.#ready.has(queue)) this.#forget(topic, queue)
   }
 
   #consider (queue: Queue<T>): void {
@@ -97,9 +111,9 @@ export class Flights<T extends Passenger> {
     }
   }
 
-  #mayGo ({ waiting, underway }: Queue<T>): boolean {
-    if (underway.length === 0) return true
-    return underway.length === 1 && waiting.length >= Math.min(underway[0]!.size, SECOND_FLIGHT_RECORDS)
+  #mayGo ({ waiting, underway, lastTookMs }: Queue<T>): boolean {
+    if (underway.length !== 1) return underway.length === 0
+    return waiting.length >= (lastTookMs <= SHORT_FLIGHT_MS ? Math.min(underway[0]!.size, SECOND_FLIGHT_RECORDS) : SECOND_FLIGHT_RECORDS)
   }
 
   readonly #departAll = (): void => {
@@ -112,7 +126,7 @@ export class Flights<T extends Passenger> {
     const records = queue.waiting
     if (records.length === 0) return
     queue.waiting = []
-    const flight = new Flight(records.length)
+    const flight = new Flight(records.length, this.#now())
     queue.underway.push(flight)
     for (const record of records) record.flight = flight
     this.#hand(records)
@@ -122,6 +136,7 @@ export class Flights<T extends Passenger> {
     queue.timer = undefined
     if (queue.waiting.length === 0) return
     for (const flight of queue.underway.splice(0)) flight.landed = true
+    queue.lastTookMs = WAIT_MAX_MS
     this.#consider(queue)
   }
 
@@ -134,7 +149,7 @@ export class Flights<T extends Passenger> {
     return queue
   }
 
-  /** Names of topics are the callers': none is kept that has nothing to do. */
+  /** Names of topics are the callers': not every one is kept that has nothing to do. */
   #forget (topic: string, queue: Queue<T>): void {
     clearTimeout(queue.timer)
     this.#queues.delete(topic)

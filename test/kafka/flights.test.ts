@@ -10,11 +10,12 @@ class Record {
 
 function setUp () {
   const flown: Record[][] = []
-  const flights = new Flights<Record>(records => { flown.push([...records]) })
+  const clock = { now: 0 }
+  const flights = new Flights<Record>(records => { flown.push([...records]) }, () => clock.now)
   let n = 0
   const push = (count: number, topic = 't') => { for (let i = 0; i < count; i++) flights.push(topic, new Record(topic, n++)) }
   const report = (records: readonly Record[]) => { for (const record of records) flights.reported(record.topic, record) }
-  return { flown, flights, push, report, sizes: () => flown.map(({ length }) => length) }
+  return { clock, flown, flights, push, report, sizes: () => flown.map(({ length }) => length) }
 }
 
 t.test('what arrives in one turn of the event loop goes together', async t => {
@@ -66,6 +67,31 @@ t.test('as many records as the first flight has may go beside it, and no third f
   report(flown[1]!)
   await turn()
   t.same(sizes(), [4, 4, 100])
+})
+
+t.test('where the last flight took more than three milliseconds none goes beside another', async t => {
+  const { clock, push, report, flown, sizes } = setUp()
+  const fly = async (tookMs: number) => {
+    push(1)
+    await turn()
+    clock.now += tookMs
+    report(flown.at(-1)!)
+  }
+  await fly(4)
+  push(4)
+  await turn()
+  push(4)
+  await turn()
+  t.same(sizes(), [1, 4])
+  report(flown.at(-1)!)
+  await turn()
+  report(flown.at(-1)!)
+  await fly(3)
+  push(4)
+  await turn()
+  push(4)
+  await turn()
+  t.same(sizes(), [1, 4, 4, 1, 4, 4])
 })
 
 t.test('a thousand records may go beside a larger flight, 999 may not', async t => {
