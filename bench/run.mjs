@@ -15,6 +15,7 @@ import { machine, printTable } from './lib/report.mjs'
 import * as access from './parts/access.mjs'
 import * as batches from './parts/batches.mjs'
 import * as consume from './parts/consume.mjs'
+import * as exactlyOnce from './parts/exactly-once.mjs'
 import * as handlerBatches from './parts/handler-batches.mjs'
 import * as hotKey from './parts/hot-key.mjs'
 import * as memory from './parts/memory.mjs'
@@ -37,6 +38,7 @@ const parts = {
   push,
   threads,
   'handler-batches': handlerBatches,
+  'exactly-once': exactlyOnce,
   'hot-key': hotKey,
   processes,
   metadata,

@@ -47,7 +47,7 @@ export interface Harness {
 }
 
 export interface HarnessPorts {
-  readonly sink?: (letter: DeadLetter) => Promise<void>
+  readonly sink?: (letter: DeadLetter) => Promise<unknown>
   readonly random?: () => number
   /** Told of the error of every attempt that failed. */
   readonly failed?: (error: Error) => void
@@ -133,8 +133,9 @@ export function harness (
     source,
     handler: typeof handle === 'function' ? single(handle) : batched(handle),
     sink: async letter => {
-      await sink?.(letter)
+      const value = await sink?.(letter)
       letters.push(letter)
+      return value
     },
     clock,
     observer,
