@@ -43,6 +43,8 @@ export class TransactionalCommits {
   #producer: CommittingProducer | null = null
   #opening: Promise<CommittingProducer> | null = null
   #closing = false
+  /** Each record goes in a batch of its own. */
+  #oneByOne = false
   readonly #retiring = new Set<Promise<void>>()
 
   private constructor (options: TransactionalCommitsOptions) {
@@ -82,10 +84,18 @@ export class TransactionalCommits {
     if (end === 'committed') return
     const { message } = reason as Error
     if (end === 'unknown') throw new CommitError('unknown', message, { cause: reason })
-    const index = indexIn(reason)
+    const index = isBlamed(reason) ? indexIn(reason) : null
+    if (index !== null && code(reason) === 'SLUICE_RECORD_TOO_LARGE' && !this.#oneByOne && outputs.length > 1) {
+      // 1. A topic allows less than this gateway does. 2. The client sends many records as one batch. 3. Kafka refuses the batch: which of
+      // its records is too large, if any of them is, only a batch of each one's own can tell.
+      this.#oneByOne = true
+      this.#options.log.warn({ topic: outputs[index]?.topic },
+        'a topic allows smaller batches than KAFKA_MESSAGE_MAX_BYTES: from now on each record of a transaction is sent by itself, which is slower')
+      throw new CommitError('retriable', message, { cause: reason })
+    }
     if (index !== null) throw new OutputRefusedError(index, isRefused(reason), message, { cause: reason })
-    const code = (reason as { cause?: { code?: unknown } }).cause?.code
-    throw new CommitError(typeof code === 'number' && offsets.isLost(code) ? 'lost' : 'retriable', message, { cause: reason })
+    const cause = (reason as { cause?: { code?: unknown } }).cause?.code
+    throw new CommitError(typeof cause === 'number' && offsets.isLost(cause) ? 'lost' : 'retriable', message, { cause: reason })
   }
 
   /** Lets go of the client. What is open is left to Kafka to abort. Never rejects. */
@@ -120,7 +130,8 @@ export class TransactionalCommits {
         ...transactionalProperties(producerProperties(client, producer), this.#transactionalId, timeoutMs),
         // What waits is bounded by the windows.
         'queue.buffering.max.messages': QUEUE_MAX_RECORDS,
-        'queue.buffering.max.kbytes': QUEUE_MAX_KBYTES
+        'queue.buffering.max.kbytes': QUEUE_MAX_KBYTES,
+        ...(this.#oneByOne && { 'batch.num.messages': 1, 'linger.ms': 0 })
       },
       transactionTimeoutMs: timeoutMs,
       messageMaxBytes: producer.messageMaxBytes,
@@ -156,6 +167,13 @@ export function transactionalIdOf (groupId: string, groupInstanceId: string | nu
 }
 
 const ownId = (groupId: string): string => `sluice-${groupId}-${randomUUID()}`
+
+/** Whether the record itself is to blame, and not the way to Kafka: what passes by itself must make no dead letters. */
+function isBlamed (error: unknown): boolean {
+  return isRefused(error) || code(error) === 'SLUICE_UNKNOWN_TOPIC' || code(error) === 'SLUICE_NOT_AUTHORIZED'
+}
+
+const code = (error: unknown): string | undefined => error instanceof SluiceError ? error.code : undefined
 
 function indexIn (error: unknown): number | null {
   const [, index] = /^#\/records\/(\d+)$/.exec((error instanceof SluiceError && error.details.pointer) || '') ?? []
