@@ -14,12 +14,13 @@ interface Course { readonly kafka: Kafka, readonly topic: string, readonly out: 
 const expectedOf = (partition: number, offset: number): string[] =>
   Array.from({ length: offset % 10 === 9 ? 2 : offset % 10 === 8 ? 0 : 1 }, (_, n) => `${partition}/${offset}/${n}`)
 const isPoison = (offset: number) => offset % POISON === 5
+const isLarge = (offset: number) => offset % 100 === 6
 
-async function course (t: Test): Promise<Course> {
+async function course (t: Test, config: Record<string, string> = {}): Promise<Course> {
   const kafka = await startKafka()
   t.teardown(() => kafka.stop())
   const topic = await kafka.createTopic(uniqueName('in'), { partitions: PARTITIONS })
-  const out = await kafka.createTopic(uniqueName('out'), { partitions: 3 })
+  const out = await kafka.createTopic(uniqueName('out'), { partitions: 3, config })
   await kafka.createTopic(`${topic}.dlq`)
   return { kafka, topic, out, group: uniqueName('exactly-once') }
 }
@@ -52,13 +53,13 @@ const write = ({ kafka, topic }: Course, count: number) =>
 const committed = async ({ kafka, group }: Course) => (await kafka.committedOffsets(group)).reduce((sum, { offset }) => sum + offset, 0)
 
 /** What a reader with read_committed sees is what each record's handler answered, once, in the order of its key. */
-async function check (t: Test, { kafka, topic, out }: Course): Promise<void> {
+async function check (t: Test, { kafka, topic, out }: Course, isRefused = (_offset: number) => false): Promise<void> {
   const ends = await kafka.endOffsets(topic)
   const wanted = new Set<string>()
   const letters = new Set<string>()
   for (const [partition, end] of ends.entries()) {
     for (let offset = 0; offset < end; offset++) {
-      if (isPoison(offset)) letters.add(`${partition}/${offset}`)
+      if (isPoison(offset) || isRefused(offset)) letters.add(`${partition}/${offset}`)
       else for (const one of expectedOf(partition, offset)) wanted.add(one)
     }
   }
@@ -128,4 +129,20 @@ t.test('gateways killed, ended, joined; brokers stopped and killed: each result 
   await goals(1)
   t.strictSame(await gateway.stop(), { code: 0, signal: null })
   await check(t, one)
+})
+
+t.test('two with one transactional id, and records that the topic refuses: each result or its dead letter once', { skip: noOwnKafka }, async t => {
+  const one = await course(t, { 'max.message.bytes': '3000' })
+  const total = 800
+  const env = { KAFKA_TRANSACTIONAL_ID_PREFIX: uniqueName('same'), TRANSFORM_LARGE: 100, TRANSFORM_MAX_MS: 5 }
+  const gateways = [await start(t, one, env)]
+  await gateways[0]!.waitUntilReady(PARTITIONS)
+  await write(one, total / 2)
+  await waitFor('some', async () => await committed(one) >= 50, { timeoutMs: 60_000 })
+  gateways.push(await start(t, one, env))
+  await write(one, total / 2)
+  await waitFor('everything to be committed', async () => await committed(one) === total, { timeoutMs: 90_000 })
+  t.ok(gateways.some(({ lines }) => lines.some(({ msg }) => msg.startsWith('another process uses the same transactional id'))))
+  for (const gateway of gateways) t.strictSame(await gateway.stop(), { code: 0, signal: null })
+  await check(t, one, isLarge)
 })
