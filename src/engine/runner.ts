@@ -5,6 +5,7 @@ import {
 import { DONE, readAnswer, type BatchResult } from './batch-answer.js'
 import { whichStand } from './batch-order.js'
 import { Breaker, type BreakerOptions } from './breaker.js'
+import { Breather } from './breather.js'
 import { BatchRun, Run, type Entry } from './entry.js'
 import { InFlight, type TimeLimits } from './in-flight.js'
 import type { OwnedPartition } from './owned-partition.js'
@@ -36,6 +37,7 @@ export class Runner {
   readonly #batched: BatchedHandler | null
   // Beside the limit, where several runners share a total.
   readonly #slots: Slots | null
+  readonly #breather: Breather
   // Below the limit, where it follows what the target can do.
   readonly #adaptive: AdaptiveLimit | null
   readonly #clock: Clock
@@ -81,6 +83,7 @@ export class Runner {
     if (this.#adaptive !== null) this.#adaptive.max = this.#limit
     this.#startLimit = this.limit
     const pump = () => this.pump()
+    this.#breather = new Breather(clock, pump)
     this.scheduler = new Scheduler(options.order, this.#batched === null ? null : { policy: this.#batched.batches, clock, due: pump })
     this.#verdicts = new Verdicts(options, ports, this.scheduler, log, completed, pump)
     this.#inFlight = new InFlight(options, this.#slots, run => this.#abandoned(run))
@@ -121,7 +124,8 @@ export class Runner {
           if (!this.#goOnAlone(this.#alone)) break
           continue
         }
-        if (this.#inFlight.count >= this.#startLimit || !this.#hasSlot() || !this.#startNext()) break
+        if (this.#inFlight.count >= this.#startLimit || this.scheduler.waiting === 0 || this.#breather.due) break
+        if (!this.#hasSlot() || !this.#startNext()) break
       }
     } finally {
       this.#pumping = false

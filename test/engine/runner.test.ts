@@ -23,8 +23,9 @@ const options: RunnerOptions = {
 }
 const never = () => new Promise<void>(() => {})
 
-function setUp (handler: Handler, changed: Partial<RunnerOptions> = {}, sink: (letter: DeadLetter) => Promise<void> = async () => {}) {
-  const clock = new FakeClock()
+function setUp (
+  handler: Handler, changed: Partial<RunnerOptions> = {}, sink: (letter: DeadLetter) => Promise<void> = async () => {}, clock = new FakeClock()
+) {
   const partition = new OwnedPartition({ topic: 't', partition: 0, offset: 0, metadata: '' }, 1, { maxRecords: 1000, maxBytes: 1_000_000 })
   const completed: number[] = []
   const outcomes: Outcome[] = []
@@ -300,4 +301,46 @@ t.test('a retry is due at its time, not before', async t => {
   t.equal(tries, 1)
   await clock.advance(1)
   t.equal(tries, 2)
+})
+
+for (const [what, returned] of [['that compute before they return', undefined], ['that compute, and return a promise that is settled', Promise.resolve()]] as const) {
+  t.test(`handlers ${what} let the others have their turn every 20 ms`, async t => {
+    let now = 0
+    const rounds: (() => void)[] = []
+    // Time passes by what is computed; the event loop comes round when the test lets it.
+    class BusyClock extends FakeClock {
+      override now (): number { return now }
+      override schedule (_delayMs: number, fn: () => void): () => void {
+        rounds.push(fn)
+        return () => {}
+      }
+    }
+    const { add, completed, runner } = setUp(() => {
+      now += 7
+      return returned
+    }, { maxInFlight: 2 }, undefined, new BusyClock())
+    for (let n = 0; n < 10; n++) add()
+    runner.pump()
+    await settle()
+    t.equal(completed.length, 3, 'after 21 ms')
+    runner.pump()
+    await settle()
+    t.equal(completed.length, 3, 'also where something has ended or was added meanwhile')
+    for (const expected of [6, 9, 10]) {
+      t.equal(rounds.length, 1)
+      rounds.pop()!()
+      await settle()
+      t.equal(completed.length, expected)
+    }
+  })
+}
+
+t.test('handlers that wait are not held up: each starts as soon as there is a slot', async t => {
+  const { add, clock, runner } = setUp(() => clock.sleep(50), { maxInFlight: 3 })
+  for (let n = 0; n < 9; n++) add()
+  runner.pump()
+  t.equal(runner.inFlight, 3)
+  await clock.advance(50)
+  t.equal(runner.inFlight, 3)
+  t.equal(runner.scheduler.waiting, 3)
 })
