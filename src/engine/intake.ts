@@ -154,9 +154,11 @@ export class Intake {
   #collect ({ partition, record, attempts }: Entry, collected: Collected): void {
     this.assignment.bytes += partition.addOutput({ record, attempts, collected, refusals: 0 })
     // A partition that cannot be committed before more of it is completed must go on.
-    if (partition.held || partition.unfit || !partition.fullOfOutputs) return
+    if (partition.held || partition.unfit) return
+    // What stands in the way of fetching is not to wait for the next commit's usual time.
+    if (partition.outputsKeepItPaused || this.assignment.full) this.#committer.note()
+    if (!partition.fullOfOutputs) return
     partition.held = true
-    this.#committer.note()
     this.#runner.scheduler.suspend(partition.topic, partition.partition, true)
   }
 

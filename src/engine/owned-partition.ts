@@ -182,6 +182,9 @@ export class OwnedPartition {
   /** It has as much to be written as its window may hold. */
   get fullOfOutputs (): boolean { return this.outputBytes >= this.#limits.maxBytes }
 
+  /** What it has to be written is enough to keep it from being fetched again after a pause. */
+  get outputsKeepItPaused (): boolean { return this.outputBytes * 2 > this.#limits.maxBytes }
+
   /** Counts an admitted record. A large one counts at once, small ones only slowly make it forgotten. */
   addBytes (size: number): void {
     this.bytes += size

@@ -24,7 +24,8 @@ const options: RunnerOptions = {
 const never = () => new Promise<void>(() => {})
 
 function setUp (
-  handler: Handler, changed: Partial<RunnerOptions> = {}, sink: (letter: DeadLetter) => Promise<void> = async () => {}, clock = new FakeClock()
+  handler: Handler, changed: Partial<RunnerOptions> = {},
+  sink: (letter: DeadLetter) => Promise<void> = async () => {}, clock = new FakeClock()
 ) {
   const partition = new OwnedPartition({ topic: 't', partition: 0, offset: 0, metadata: '' }, 1, { maxRecords: 1000, maxBytes: 1_000_000 })
   const completed: number[] = []
