@@ -161,6 +161,21 @@ t.test('what waits to be written takes room, and at the limit nothing more of it
   t.equal(h.source.written.length, 20)
 })
 
+t.test('what keeps a partition from being fetched because it waits to be written is not left to the usual time of commits', async t => {
+  const rare = { transactional: true, commitIntervalMs: 1e9, maxRecordsBeforeCommit: Infinity }
+  const weight = weightOf({ record: record({ offset: 0 }), collected: out('0'), attempts: 1, refusals: 0 })
+  const h = harness(({ offset }) => out(`${offset}`), { ...rare, windowMaxBytes: 4 * weight - 1 })
+  h.source.append(distinct(2))
+  h.source.event('assigned', [P0])
+  await h.clock.until(() => h.source.written.length === 2, 'a transaction of what takes more than half of the room')
+  h.source.append(distinct(1, 2))
+  await h.clock.until(() => h.started.length === 3, 'the third')
+  await h.clock.advance(60_000)
+  t.equal(h.source.written.length, 2, 'less than that waits')
+  await stop(h)
+  t.same(written(h), ['0', '1', '2'])
+})
+
 t.test('outputs: what is taken is written, or waits again in front', async t => {
   const outputs = new Outputs()
   const output = (offset: number) => ({ record: record({ offset }), attempts: 1, collected: out(`${offset}`), refusals: 0 })
