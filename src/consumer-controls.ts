@@ -32,7 +32,10 @@ export interface ConsumerControls {
    *   owned here, the brokers do not answer, or the consumer connects or stops
    */
   seek (selection: Selection, position: Position): Promise<PartitionOffset[]>
-  /** Handlers that may be in flight at once, in this process: 1 to 10,000. What is in flight above a new limit ends as usual. */
+  /**
+   * Handlers that may be in flight at once, in this process: 1 to 10,000. What is in flight above a new limit ends as usual. With
+   * worker threads it is never more than their number, whatever is asked for.
+   */
   limit: number
 }
 
@@ -40,12 +43,17 @@ export interface ConsumerControls {
 export class Controlled implements ConsumerControls {
   readonly #suspensions = new Suspensions()
   readonly #engine: () => Engine | null
+  readonly #most: number
   #limit: number
 
-  /** @param engine the one that runs now, `null` between two connections */
-  constructor (limit: number, engine: () => Engine | null) {
-    this.#limit = limit
+  /**
+   * @param engine the one that runs now, `null` between two connections
+   * @param most what can run at once whatever the limit: attempts beyond it would only wait while their time runs
+   */
+  constructor (limit: number, engine: () => Engine | null, most = Infinity) {
     this.#engine = engine
+    this.#most = most
+    this.#limit = Math.min(limit, most)
   }
 
   get suspensions (): Suspensions { return this.#suspensions }
@@ -55,9 +63,9 @@ export class Controlled implements ConsumerControls {
     if (!Number.isInteger(limit) || limit < 1 || limit > LIMIT_MAX) {
       throw new ControlError('invalid', `the limit must be a whole number from 1 to ${LIMIT_MAX}, got ${limit}`)
     }
-    this.#limit = limit
+    this.#limit = Math.min(limit, this.#most)
     const engine = this.#engine()
-    if (engine !== null) engine.limit = limit
+    if (engine !== null) engine.limit = this.#limit
   }
 
   async pause (selection: Selection): Promise<TopicPartition[]> {

@@ -140,7 +140,7 @@ export async function createConsumer (config: ConsumerConfig, ports: ConsumerPor
   const topics = retryTopic === null ? config.topics : [...config.topics, retryTopic.name]
   // It outlives a connection: the target stays what it is.
   const adaptive = config.minInFlight === null ? null : new AdaptiveLimit({ min: config.minInFlight, max: config.maxInFlight })
-  const controls = new Controlled(config.maxInFlight, () => member.engine)
+  const controls = new Controlled(config.maxInFlight, () => member.engine, config.handlerThreads > 0 ? config.handlerThreads : Infinity)
   // From now on, so that what is kept for it is kept before it is connected, too.
   let slots = ports.pool?.join()
   const member: GroupMember = new GroupMember({

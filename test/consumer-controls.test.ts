@@ -18,6 +18,19 @@ t.test('the limit is a whole number from 1 to 10,000: both ends, and what lies b
   t.end()
 })
 
+t.test('a limit above what can run at once is taken as that, for the engine as well', async t => {
+  let engine: Engine | null = null
+  const controls = new Controlled(9, () => engine, 4)
+  t.equal(controls.limit, 4)
+  const h = harness(() => {}, { maxInFlight: controls.limit })
+  engine = h.engine
+  for (const [asked, limit] of [[3, 3], [4, 4], [5, 4], [LIMIT_MAX, 4], [1, 1]]) {
+    controls.limit = asked
+    t.same([controls.limit, h.engine.limit], [limit, limit])
+  }
+  await stop(h)
+})
+
 t.test('a partition without its topic, and what is no partition, are refused', async t => {
   const controls = noEngine()
   for (const selection of [{ partition: 0 }, { topic: 't', partition: -1 }, { topic: 't', partition: 0.5 }, { topic: 't', partition: NaN }]) {

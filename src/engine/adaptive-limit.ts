@@ -90,6 +90,12 @@ export class AdaptiveLimit {
   get max (): number { return this.#max }
   set max (max: number) { this.#max = max }
 
+  /**
+   * Whether a lower limit is the answer to a refusal of what began then: it began under another limit, or this one can still shrink.
+   * Where not, the target refuses even the least.
+   */
+  answers (startedAt: number): boolean { return startedAt <= this.#since || this.limit > this.#min }
+
   /** An attempt has ended: the limit may be another one afterwards. */
   ended ({ startedAt, endedAt, outcome, saturated }: AttemptEnd): void {
     // What began earlier tells of another limit.

@@ -354,7 +354,7 @@ export class Runner {
     // Told to end because another record of its batch has to make way: that says nothing of this one.
     const bystander = abortReason instanceof DivertedError && !entry.diverted
     // A call that failed as a whole is one failure, whatever the number of its records.
-    const counts = !entry.diverted && !bystander && !draining && (!suspect || entry === run.entry)
+    const counts = !entry.diverted && !bystander && !draining && !this.#isAnsweredByLimit(run, error) && (!suspect || entry === run.entry)
     if (counts) this.#tellBreaker(entry, run, retriable ? error : null)
     // What fails during an outage does not lose attempts by it: neither what opened the breaker nor what comes after.
     const outage = retriable && !run.abandoned && ((isOutage(error) && this.#isOutageStill(entry)) || !this.breaker.closed)
@@ -362,6 +362,11 @@ export class Runner {
     const excused = outage || bystander || (draining && abortReason instanceof PartitionGivenUpError)
     const last = entry.diverted || (run.abandoned && !run.settled)
     this.#verdicts.failed(entry, error, { excused, last, suspect })
+  }
+
+  /** A target that says it is too much is alive, and is asked less. The breaker is for one that refuses the least as well. */
+  #isAnsweredByLimit ({ probe, startedAt }: Run, error: Error): boolean {
+    return !probe && isRefusal(error) && !isOutage(error) && this.#adaptive?.answers(startedAt) === true
   }
 
   /**
@@ -407,9 +412,8 @@ export class Runner {
     const adaptive = this.#adaptive
     if (adaptive === null || abandoned || probe || !this.breaker.closed) return
     const before = adaptive.limit
-    const { retryAfterMs } = adviceOf(error)
     // One that took all of its time tells how long attempts take, like one that is done.
-    const outcome = typeof retryAfterMs === 'number' && retryAfterMs > 0
+    const outcome = isRefusal(error)
       ? 'overloaded'
       : error === null || expiredAt !== null ? 'done' : 'failed'
     const saturated = this.#inFlight.count >= this.#startLimit && this.scheduler.waiting > 0
@@ -482,6 +486,12 @@ export class Runner {
     const { state } = this.breaker
     this.#startLimit = state === 'closed' ? this.limit : state === 'probing' ? 1 : 0
   }
+}
+
+/** Whether what was asked says that it is too much now. */
+function isRefusal (error: unknown): boolean {
+  const { retryAfterMs } = adviceOf(error)
+  return typeof retryAfterMs === 'number' && retryAfterMs > 0
 }
 
 function isThenable (value: unknown): value is PromiseLike<unknown> {

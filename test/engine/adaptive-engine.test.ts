@@ -53,3 +53,42 @@ t.test('what fails for reasons of its own changes nothing', async t => {
   t.equal(h.engine.state.limit, 2)
   await stop(h)
 })
+
+const refused = (more: object = {}) => Object.assign(new Error('too many'), { retryAfterMs: 100, ...more })
+const breaker = { failureShare: 0.8, records: 20, probeMs: 1000, probeMaxMs: 30_000 }
+const patient = { maxInFlight: 100, breaker, retry: { maxAttempts: 50, backoffMs: 1, backoffMaxMs: 1 } }
+
+for (const [what, adaptive, opens] of [['adaptive', true, false], ['fixed', false, true]] as const) {
+  t.test(`refusals when the capacity drops ${opens ? 'open' : 'do not open'} the breaker with a ${what} limit`, async t => {
+    let working = 0
+    let capacity = 100
+    const limit = new AdaptiveLimit({ min: 100, max: 100 })
+    const floor = new AdaptiveLimit({ min: 1, max: 100 })
+    t.notOk(limit.answers(0), 'nothing is below the least')
+    const h = harness(async (record, attempt, clock) => {
+      if (working >= capacity) throw refused()
+      working++
+      await clock.sleep(50)
+      working--
+    }, patient, adaptive ? { adaptive: floor } : {})
+    h.source.append(distinct(3000))
+    h.source.event('assigned', [P0])
+    await h.clock.until(() => h.completed.length >= 1500, 'the first half')
+    capacity = 5
+    await h.clock.until(() => h.completed.length === 3000, 'the rest')
+    t.equal(h.told.has('breaker open'), opens)
+    t.same(h.told.get('handled'), 3000)
+    await stop(h)
+  })
+}
+
+for (const more of [{}, { outage: true }]) {
+  t.test(`a target that refuses even the least opens the breaker ${JSON.stringify(more)}`, async t => {
+    const h = harness(() => { throw refused(more) }, patient, { adaptive: new AdaptiveLimit({ min: 2, max: 100 }) })
+    h.source.append(distinct(200))
+    h.source.event('assigned', [P0])
+    await h.clock.until(() => h.told.has('breaker open'), 'the breaker to open')
+    t.equal(h.letters.length, 0)
+    await stop(h)
+  })
+}
