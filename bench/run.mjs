@@ -13,6 +13,7 @@ import { findRuntime, prepareRuntime, startBrokers } from '../scripts/lib-kafka.
 import { buildDist, main, setup } from '../scripts/setup.mjs'
 import { machine, printTable } from './lib/report.mjs'
 import * as access from './parts/access.mjs'
+import * as adaptive from './parts/adaptive.mjs'
 import * as batches from './parts/batches.mjs'
 import * as consume from './parts/consume.mjs'
 import * as exactlyOnce from './parts/exactly-once.mjs'
@@ -35,6 +36,7 @@ const parts = {
   access,
   consume,
   timers,
+  adaptive,
   push,
   threads,
   'handler-batches': handlerBatches,
