@@ -28,8 +28,9 @@ class Queue<T> {
 
 /** A flight that has not landed after this keeps nobody waiting any longer: a partition may have no leader for a minute. */
 const WAIT_MAX_MS = 100
-/** Where flights take longer, a second one would mostly wait in the client, and its thread spin. */
+/** Flights that take no longer may go beside one another, so many. Of longer ones the next would wait in the client, which spins then. */
 const SHORT_FLIGHT_MS = 3
+const SHORT_FLIGHTS_MAX = 4
 /** Topics that are remembered though nothing of them is under way, with how long their flights took. */
 const KEPT_QUEUES = 1_000
 /** So many records are worth a second flight all the same. */
@@ -44,7 +45,7 @@ const SECOND_FLIGHT_RECORDS = 1_000
  * that was 0.7 of a core at 2,000 records a second, and nothing was faster for it.
  *
  * A flight has landed once half of its records are reported, so that one slow partition does not hold up the others. Where flights are
- * short, a second one may go beside it that is at least as large: callers that wait for their answers would march in step otherwise.
+ * short, some may go beside one another: callers that wait for their answers would march in step otherwise.
  */
 export class Flights<T extends Passenger> {
   readonly #hand: (records: readonly T[]) => void
@@ -112,8 +113,9 @@ export class Flights<T extends Passenger> {
   }
 
   #mayGo ({ waiting, underway, lastTookMs }: Queue<T>): boolean {
-    if (underway.length !== 1) return underway.length === 0
-    return waiting.length >= (lastTookMs <= SHORT_FLIGHT_MS ? Math.min(underway[0]!.size, SECOND_FLIGHT_RECORDS) : SECOND_FLIGHT_RECORDS)
+    if (underway.length === 0) return true
+    if (lastTookMs <= SHORT_FLIGHT_MS) return underway.length < SHORT_FLIGHTS_MAX
+    return underway.length === 1 && waiting.length >= SECOND_FLIGHT_RECORDS
   }
 
   readonly #departAll = (): void => {

@@ -273,26 +273,34 @@ test('the list of topics, and topics that are made by asking', async t => {
   t.same([...producer.topicList?.partitions.keys() ?? []].sort(), ['a', 'new'])
 })
 
-test('a record that still waits for an earlier flight when its caller\'s time is up was not produced', async t => {
+test('a record that still waits for earlier flights when its caller\'s time is up was not produced', async t => {
   const failed: string[] = []
   const { producer, stored } = await connected(t, { lingerMs: 500 }, { acknowledged () {}, failed (code) { failed.push(code) } })
-  const first = producer.sendBatch(Array.from({ length: 10 }, (_, i) => ({ topic: 'a', partition: 0, key: null, value: `${i}` })))
-  await new Promise(resolve => { setImmediate(resolve) })
+  const earlier = await underway(producer)
   await t.rejects(producer.send({ topic: 'a', partition: 0, key: null, value: 'late' }, 1), { code: 'SLUICE_NOT_PRODUCED' })
   t.same(failed, ['SLUICE_NOT_PRODUCED'])
-  t.equal(producer.state.pendingRecords, 10, 'its room is free again')
-  await first
+  t.equal(producer.state.pendingRecords, 4, 'its room is free again')
+  await Promise.all(earlier)
   await producer.send({ topic: 'a', partition: 0, key: null, value: 'after' })
-  t.same((await stored(11)).map(({ value }) => String(value)), ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'after'])
+  t.same((await stored(5)).map(({ value }) => String(value)), ['0', '1', '2', '3', 'after'])
 })
 
-test('what waits for an earlier flight is handed over when the producer closes', async t => {
+test('what waits for earlier flights is handed over when the producer closes', async t => {
   const { producer, stored } = await connected(t, { lingerMs: 200 })
-  const first = producer.sendBatch(Array.from({ length: 10 }, (_, i) => ({ topic: 'a', partition: 0, key: null, value: `${i}` })))
-  await new Promise(resolve => { setImmediate(resolve) })
+  const earlier = await underway(producer)
   const last = producer.send({ topic: 'a', partition: 0, key: null, value: 'last' })
   await producer.close(5_000)
-  t.match((await last).offset, 10)
-  t.equal((await first).length, 10)
-  t.equal((await stored(11)).length, 11)
+  t.equal((await last).offset, 4)
+  t.equal((await Promise.all(earlier)).length, 4)
+  t.equal((await stored(5)).length, 5)
 })
+
+/** As many flights as may be under way at once, with a record each. */
+async function underway (producer: KafkaProducer): Promise<Promise<unknown>[]> {
+  const sent: Promise<unknown>[] = []
+  for (let n = 0; n < 4; n++) {
+    sent.push(producer.send({ topic: 'a', partition: 0, key: null, value: `${n}` }))
+    await new Promise(resolve => { setImmediate(resolve) })
+  }
+  return sent
+}
