@@ -1,6 +1,7 @@
 import { startGateway, type Exit, type Gateway, type GatewayOptions } from '../support/gateway.js'
 import { waitFor } from '../support/kafka.js'
 import type { FaultLog, Fault } from './faults.js'
+import type { Receiver } from './receiver.js'
 
 /** One process, from its start to its end. */
 export interface Life {
@@ -19,6 +20,8 @@ export interface Life {
 
 export interface FleetOptions {
   readonly options: GatewayOptions
+  /** What they push their records to; `null`: they have a module. */
+  readonly receiver: Receiver | null
   readonly faults: FaultLog
   /** How long a graceful stop may take. */
   readonly stopLimitMs: number
@@ -51,8 +54,11 @@ export class Fleet {
   }
 
   async start (slot: number): Promise<Life> {
-    const { options } = this.#options
-    const gateway = await startGateway({ ...options, env: { ...options.env, KAFKA_CLIENT_ID: `gateway-${slot}` } })
+    const { options, receiver } = this.#options
+    const target = receiver?.target()
+    const env = { ...options.env, KAFKA_CLIENT_ID: `gateway-${slot}`, ...(target && { KAFKA_HANDLER: target.url }) }
+    const gateway = await startGateway({ ...options, env })
+    target?.belongsTo(gateway.pid)
     const life: Life = {
       slot, gateway, pid: gateway.pid, startedAt: Date.now(), killedAt: null, stoppedAt: null, paused: false, exit: null, exitedAt: null
     }

@@ -18,6 +18,7 @@ import { Ownership, countRebalances } from './ownership.js'
 import { BROKERS, GATEWAYS, describe, lastBlow, makePlan, type Action, type Profile } from './plan.js'
 import { Progress, STALL_LIMIT_MS } from './progress.js'
 import { Random } from './random.js'
+import { Receiver } from './receiver.js'
 import { Traffic } from './traffic.js'
 
 export const protocols = ['cooperative', 'eager', 'kip848'] as const
@@ -103,7 +104,7 @@ function gatewayOptions (options: RoundOptions, topic: string, group: string, le
   const classic = protocol !== 'kip848'
   return {
     kafka,
-    handler,
+    ...(handler !== null && { handler }),
     // Under KIP-848 the broker decides that.
     ...(classic && { properties: { 'heartbeat.interval.ms': 500 } }),
     env: {
@@ -161,6 +162,7 @@ class Round {
   readonly #lanes = new Lanes(text => this.violation(`order: ${text}`))
   readonly #topic: string
   readonly #group: string
+  readonly #receiver: Receiver | null
   readonly #fleet: Fleet
   #evidence: Evidence | null = null
   #traffic: Traffic | null = null
@@ -173,7 +175,9 @@ class Round {
     this.#options = options
     this.#topic = uniqueName(`chaos-${options.seed}`)
     this.#group = this.#topic
+    this.#receiver = handlerKinds[options.handler ?? 'module'].handler === null ? new Receiver(this.#ledger.file) : null
     this.#fleet = new Fleet({
+      receiver: this.#receiver,
       options: gatewayOptions(options, this.#topic, this.#group, this.#ledger),
       faults: this.#faults,
       stopLimitMs: STOP_LIMIT_MS,
@@ -227,6 +231,7 @@ class Round {
     }, { timeoutMs: 60_000, everyMs: 500 })
     const deadLetterTopic = await kafka.createTopic(`${this.#topic}.dlq`, { partitions: 2 })
     this.#ticking = setInterval(() => this.#tick(), TICK_MS)
+    await this.#receiver?.start()
     const starting = this.#faults.begin('join')
     await this.#fleet.start(1)
     this.#evidence = new Evidence({
@@ -309,6 +314,7 @@ class Round {
     const { lives } = this.#fleet
     const entries = this.#ledger.entries
     const ownership = new Ownership(lives, this.#topic)
+    const { recordsPerCall, callsAtOnce } = handlerKinds[this.#options.handler ?? 'module']
     const findings: Findings = {
       topic: this.#topic,
       profile: this.#options.profile,
@@ -323,7 +329,7 @@ class Round {
       excuses: new Excuses(lives, entries, ownership, this.#faults),
       settings: {
         ...SETTINGS,
-        maxInFlight: SETTINGS.maxInFlight * handlerKinds[this.#options.handler ?? 'module'].recordsPerCall,
+        maxInFlight: (callsAtOnce ?? SETTINGS.maxInFlight) * recordsPerCall,
         sessionTimeoutMs: SESSION_TIMEOUT_MS[this.#options.profile]
       }
     }
@@ -346,13 +352,14 @@ class Round {
 
   async end (): Promise<void> {
     await this.#fleet.end()
+    await this.#receiver?.close()
     clearInterval(this.#ticking)
     this.#evidence?.abandon()
     await this.#traffic?.stop()
   }
 
   result (): RoundResult {
-    const { seed, protocol, profile } = this.#options
+    const { seed, protocol, profile, handler = 'module' } = this.#options
     const sent = this.#traffic?.sent ?? []
     const having = (outcome: string) => sent.filter(record => record.outcome === outcome).length
     const faults = this.#faults
@@ -371,7 +378,7 @@ class Round {
       commits: this.#commitCheck.compared,
       lateCommits: this.#commitCheck.late
     }
-    const summary = `${this.#violations.length === 0 ? 'ok' : 'FAILED'} ${protocol} ${profile} seed ${seed}: ${figures.acknowledged} records acknowledged ` +
+    const summary = `${this.#violations.length === 0 ? 'ok' : 'FAILED'} ${protocol} ${profile} ${handler} seed ${seed}: ${figures.acknowledged} records acknowledged ` +
       `(${figures.refused} refused, ${figures.unknown} unknown), ${figures.deadLetters} dead-lettered, ${figures.repeated} handled again; ` +
       `${figures.kills} kills, ${figures.stops} stops, ${figures.pauses} pauses, ${figures.brokerFaults} broker faults, ${figures.rebalances} rebalance events; ` +
       `longest stall ${(figures.longestIdleMs / 1000).toFixed(1)} s; ${figures.commits} commits compared, ${figures.lateCommits} late; ${Math.round((Date.now() - this.#startedAt) / 1000)} s`
