@@ -23,7 +23,7 @@ export class Receiver {
 
   readonly #fd: number
   readonly #pids: Promise<number>[] = []
-  /** Pushes do not say which attempt they are: they are counted, by process and record. */
+  /** Pushes do not say which attempt they are: they are counted by record. */
   readonly #attempts = new Map<string, number>()
   #closed = false
 
@@ -68,7 +68,8 @@ export class Receiver {
     await turn()
     if (gone.signal.aborted) return
     const place = placeOf(request)
-    const record = `${pid}/${place.partition}/${place.offset}`
+    // Of all processes together: attempts outlive their process, and a record may have only so many.
+    const record = `${place.partition}/${place.offset}`
     const attempt = (this.#attempts.get(record) ?? 0) + 1
     this.#attempts.set(record, attempt)
     const note = (what: LedgerEntry['what']) => this.#note({ what, ...place, attempt, pid, at: Date.now(), id, ...(poison !== undefined && { poison }) })
