@@ -1,4 +1,5 @@
 import type { Lane, PartitionLanes } from './lanes.js'
+import { LinkedList } from './linked-list.js'
 import type { Clock } from './types.js'
 
 /** What could start together now, and waits for more: records of a partition, or of one key. */
@@ -10,7 +11,7 @@ export class Gathering {
   dueAt = 0
   /** Something among them waits for nobody: it goes alone. */
   hurried = false
-  // Links of the list below.
+  // Links of the list of what waits.
   listed = false
   before: Gathering | null = null
   after: Gathering | null = null
@@ -31,8 +32,7 @@ export class BatchWait {
   readonly #waitMs: number
   readonly #clock: Clock
   readonly #due: (of: Lane | PartitionLanes) => void
-  #first: Gathering | null = null
-  #last: Gathering | null = null
+  readonly #list = new LinkedList<Gathering>()
   #cancelTimer: (() => void) | null = null
 
   /** @param due is told what has waited for long enough */
@@ -48,7 +48,9 @@ export class BatchWait {
     if (count === 0) return
     if (gathering.count === 0) {
       gathering.dueAt = this.#clock.now() + this.#waitMs
-      this.#list(gathering)
+      gathering.listed = true
+      this.#list.add(gathering)
+      this.#setTimer()
     }
     gathering.count += count
   }
@@ -65,8 +67,9 @@ export class BatchWait {
   forget (gathering: Gathering): void {
     this.remove(gathering, gathering.count)
     // A timer for what is forgotten would keep the process alive.
-    if (this.#first === null) this.#cancelTimer?.()
-    if (this.#first === null) this.#cancelTimer = null
+    if (this.#list.first !== null) return
+    this.#cancelTimer?.()
+    this.#cancelTimer = null
   }
 
   /** Whether it has waited for long enough. Whoever is told no is told by `due` when that changes with time. */
@@ -74,30 +77,16 @@ export class BatchWait {
     return gathering.hurried || gathering.count >= this.#maxRecords || !gathering.listed
   }
 
-  #list (gathering: Gathering): void {
-    gathering.listed = true
-    gathering.before = this.#last
-    gathering.after = null
-    if (this.#last === null) this.#first = gathering
-    else this.#last.after = gathering
-    this.#last = gathering
-    this.#setTimer()
-  }
-
   #unlist (gathering: Gathering): void {
     if (!gathering.listed) return
     gathering.listed = false
-    if (gathering.before === null) this.#first = gathering.after
-    else gathering.before.after = gathering.after
-    if (gathering.after === null) this.#last = gathering.before
-    else gathering.after.before = gathering.before
-    gathering.before = gathering.after = null
+    this.#list.remove(gathering)
   }
 
   readonly #timeHasPassed = (): void => {
     this.#cancelTimer = null
     const now = this.#clock.now()
-    for (let first = this.#first; first !== null && first.dueAt <= now; first = this.#first) {
+    for (let first = this.#list.first; first !== null && first.dueAt <= now; first = this.#list.first) {
       this.#unlist(first)
       this.#due(first.of)
     }
@@ -105,7 +94,8 @@ export class BatchWait {
   }
 
   #setTimer (): void {
-    if (this.#first === null) return
-    this.#cancelTimer ??= this.#clock.schedule(Math.max(0, this.#first.dueAt - this.#clock.now()), this.#timeHasPassed)
+    const { first } = this.#list
+    if (first === null) return
+    this.#cancelTimer ??= this.#clock.schedule(Math.max(0, first.dueAt - this.#clock.now()), this.#timeHasPassed)
   }
 }

@@ -1,4 +1,3 @@
-import type { AdaptiveLimit } from './adaptive-limit.js'
 import type { Assignment } from './assignment.js'
 import { PartitionGivenUpError } from './attempt-errors.js'
 import type { BreakerState } from './breaker.js'
@@ -11,14 +10,12 @@ import type { OwnedPartition } from './owned-partition.js'
 import { byPartition, partitionId } from './partition-id.js'
 import { topicIdIn } from './progress.js'
 import { RefusedOutputs } from './refused-outputs.js'
-import { Runner, type RunnerOptions } from './runner.js'
-import type { Slots } from './slots.js'
+import { Runner, type RunnerOptions, type RunnerPorts } from './runner.js'
 import { Suspensions } from './suspensions.js'
 import { TopicIdentity } from './topic-identity.js'
 import {
   CommitError, OutputRefusedError, PollError,
-  type BatchedHandler, type Clock, type CommittedOffset, type Handler, type Observer, type Position, type RebalanceEvent, type ResetPolicy,
-  type Sink, type Source, type TopicPartition
+  type Clock, type CommittedOffset, type Observer, type Position, type RebalanceEvent, type ResetPolicy, type Source, type TopicPartition
 } from './types.js'
 
 export interface EngineOptions extends RunnerOptions {
@@ -42,16 +39,7 @@ export interface EngineOptions extends RunnerOptions {
   readonly transactional?: boolean
 }
 
-export interface EnginePorts extends IntakePorts {
-  readonly source: Source
-  readonly handler: Handler | BatchedHandler
-  readonly sink: Sink
-  readonly clock: Clock
-  readonly observer: Observer
-  /** Where several engines share a total of handlers in flight. */
-  readonly slots?: Slots
-  /** The limit of what is in flight follows from how attempts end; the engine's own is the most that it may be. */
-  readonly adaptive?: AdaptiveLimit
+export interface EnginePorts extends IntakePorts, RunnerPorts {
   /** What operators have paused, where that is to outlive this engine. */
   readonly suspensions?: Suspensions
 }

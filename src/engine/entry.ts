@@ -1,10 +1,11 @@
 import type { KafkaRecord } from '../record.js'
 import type { OwnedPartition } from './owned-partition.js'
 import type { Lane, Schedulable } from './lanes.js'
+import { LazySignal } from './lazy-signal.js'
 import type { Attempt, BatchAttempt } from './types.js'
 
 /** One call of the handler: what it sees of it, and what the runner knows of it. */
-export class Run implements Attempt {
+export class Run extends LazySignal implements Attempt {
   /** Its record, the first of a batch. */
   readonly entry: Entry
   readonly attempt: number
@@ -20,11 +21,10 @@ export class Run implements Attempt {
   // Links of the list of what is in flight, oldest first.
   before: Run | null = null
   after: Run | null = null
-  #controller: AbortController | null = null
-  #reason: Error | null = null
   #listener: ((reason: Error) => void) | null = null
 
   constructor (entry: Entry, startedAt: number) {
+    super()
     this.entry = entry
     this.attempt = entry.attempts
     this.startedAt = startedAt
@@ -32,28 +32,15 @@ export class Run implements Attempt {
 
   get entries (): readonly Entry[] { return [this.entry] }
 
-  /** Made when first asked for: an AbortController for each record would cost more than the rest of the engine. */
-  get signal (): AbortSignal {
-    if (this.#controller === null) {
-      this.#controller = new AbortController()
-      if (this.#reason !== null) this.#controller.abort(this.#reason)
-    }
-    return this.#controller.signal
-  }
-
-  /** Why its signal was aborted, `null` where it was not. */
-  get abortReason (): Error | null { return this.#reason }
-
-  abort (reason: Error): void {
-    if (this.#reason !== null) return
-    this.#reason = reason
-    this.#controller?.abort(reason)
+  override abort (reason: Error): void {
+    if (this.abortReason !== null) return
+    super.abort(reason)
     this.#listener?.(reason)
   }
 
   onAbort (listener: (reason: Error) => void): void {
     this.#listener = listener
-    if (this.#reason !== null) listener(this.#reason)
+    if (this.abortReason !== null) listener(this.abortReason)
   }
 }
 

@@ -1,5 +1,6 @@
 import { DivertedError, HandlerTimeoutError } from './attempt-errors.js'
 import type { Entry, Run } from './entry.js'
+import { LinkedList } from './linked-list.js'
 import type { OwnedPartition } from './owned-partition.js'
 import type { Slots } from './slots.js'
 
@@ -13,16 +14,14 @@ export interface TimeLimits {
 }
 
 /**
- * The calls of the handler that have not settled, and their time limits. They are linked through the runs themselves, in the order
- * of their start: O(1), and no allocation.
+ * The calls of the handler that have not settled, and their time limits.
  */
 export class InFlight {
   readonly #limits: TimeLimits
   readonly #slots: Slots | null
   readonly #abandon: (run: Run) => void
-  #oldest: Run | null = null
-  #newest: Run | null = null
-  #count = 0
+  // Those that hold a slot, in the order of their start.
+  readonly #running = new LinkedList<Run>()
   #abandoned = 0
   // Told to end because a record of theirs holds up its partition.
   readonly #diverted = new Set<Run>()
@@ -40,19 +39,15 @@ export class InFlight {
   }
 
   /** Calls that hold a slot. */
-  get count (): number { return this.#count }
+  get count (): number { return this.#running.size }
   /** Calls that lost theirs, and have not settled. */
   get abandoned (): number { return this.#abandoned }
   get saturatedByAbandoned (): boolean { return this.#abandoned >= this.#limits.maxAbandoned }
 
   add (run: Run): void {
-    this.#count++
+    this.#running.add(run)
     this.#slots?.take()
     run.entry.partition.inFlight++
-    run.before = this.#newest
-    if (this.#newest === null) this.#oldest = run
-    else this.#newest.after = run
-    this.#newest = run
   }
 
   /** A call has settled. */
@@ -67,7 +62,7 @@ export class InFlight {
   sweep (now: number): void {
     const { handlerTimeoutMs, handlerGraceMs } = this.#limits
     const graceIsOver = (run: Run) => now - run.expiredAt! >= handlerGraceMs && !this.saturatedByAbandoned
-    for (let run = this.#oldest; run !== null;) {
+    for (let run = this.#running.first; run !== null;) {
       const next: Run | null = run.after
       // The list is in the order of starting, so the first that still has time ends the search.
       if (now - run.startedAt < handlerTimeoutMs) break
@@ -87,14 +82,14 @@ export class InFlight {
 
   /** Aborts the signals of a partition's handlers. */
   abort (partition: OwnedPartition, reason: Error): void {
-    for (let run = this.#oldest; run !== null; run = run.after) {
+    for (let run = this.#running.first; run !== null; run = run.after) {
       if (run.entry.partition === partition) run.abort(reason)
     }
   }
 
   /** Tells the call with a wanted record to end, so that this one makes way. Answers the record, `null` where none is in flight. */
   divert (wanted: (entry: Entry) => boolean, now: number): Entry | null {
-    for (let run = this.#oldest; run !== null; run = run.after) {
+    for (let run = this.#running.first; run !== null; run = run.after) {
       const entry = run.entries.find(wanted)
       if (entry === undefined) continue
       run.expiredAt ??= now
@@ -123,13 +118,8 @@ export class InFlight {
   }
 
   #leaveSlot (run: Run): void {
-    this.#count--
+    this.#running.remove(run)
     this.#slots?.release()
     run.entry.partition.inFlight--
-    if (run.before === null) this.#oldest = run.after
-    else run.before.after = run.after
-    if (run.after === null) this.#newest = run.before
-    else run.after.before = run.before
-    run.before = run.after = null
   }
 }

@@ -9,6 +9,7 @@ import { Breather } from './breather.js'
 import { BatchRun, Run, type Entry } from './entry.js'
 import { InFlight, type TimeLimits } from './in-flight.js'
 import type { OwnedPartition } from './owned-partition.js'
+import { withRealPromise } from './real-promise.js'
 import { adviceOf, isOutage, isRetriable } from './retry.js'
 import { Scheduler, type Order } from './scheduler.js'
 import type { Slots } from './slots.js'
@@ -24,6 +25,17 @@ export interface RunnerOptions extends TimeLimits, VerdictOptions {
 
 /** A record that is started with care: its attempt is announced, which takes a commit, before it is made. */
 interface Alone { readonly entry: Entry, announced: boolean, started: boolean }
+
+export interface RunnerPorts {
+  readonly handler: Handler | BatchedHandler
+  readonly sink: Sink
+  readonly clock: Clock
+  readonly observer: Observer
+  /** Where several engines share a total of handlers in flight. */
+  readonly slots?: Slots
+  /** The limit of what is in flight follows from how attempts end; the engine's own is the most that it may be. */
+  readonly adaptive?: AdaptiveLimit
+}
 
 /**
  * Runs handlers: never more than the limit at once, in the scheduler's order, for one record or for one batch, with time limits
@@ -58,14 +70,7 @@ export class Runner {
   /** @param completed is told of every record that is done for good */
   constructor (
     options: RunnerOptions,
-    ports: {
-      readonly handler: Handler | BatchedHandler
-      readonly sink: Sink
-      readonly clock: Clock
-      readonly observer: Observer
-      readonly slots?: Slots
-      readonly adaptive?: AdaptiveLimit
-    },
+    ports: RunnerPorts,
     log: AttemptLog,
     completed: Completed
   ) {
@@ -209,7 +214,7 @@ export class Runner {
 
   /** Whether the total that is shared leaves one for what waits here. Where not, `pump` is called once that may have changed. */
   #hasSlot (): boolean {
-    return this.#slots === null || (this.scheduler.waiting > 0 && this.#slots.ask())
+    return this.#slots === null || this.#slots.ask()
   }
 
   /** Whether a record that was taken is to be started like any other. Those that are not come alone. */
@@ -228,9 +233,7 @@ export class Runner {
     run.probe = this.breaker.state === 'probing'
     let result
     try {
-      result = this.#handler!(entry.record, run)
-      // What only looks like a promise may settle twice, or throw: made into a real one, it can't.
-      if (isThenable(result) && !(result instanceof Promise)) result = Promise.resolve(result)
+      result = withRealPromise(this.#handler!(entry.record, run))
     } catch (error) {
       this.#ended(run, error, true)
       return
@@ -251,8 +254,7 @@ export class Runner {
     const records = entries.map(({ record }) => record)
     let answer
     try {
-      answer = this.#batched!.handle(records, run)
-      if (isThenable(answer) && !(answer instanceof Promise)) answer = Promise.resolve(answer)
+      answer = withRealPromise(this.#batched!.handle(records, run))
     } catch (error) {
       this.#batchFailed(run, error)
       return
@@ -492,8 +494,4 @@ export class Runner {
 function isRefusal (error: unknown): boolean {
   const { retryAfterMs } = adviceOf(error)
   return typeof retryAfterMs === 'number' && retryAfterMs > 0
-}
-
-function isThenable (value: unknown): value is PromiseLike<unknown> {
-  return typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function'
 }

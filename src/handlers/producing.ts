@@ -1,4 +1,5 @@
 import { DONE, readAnswer, type BatchResult } from '../engine/batch-answer.js'
+import { withRealPromise } from '../engine/real-promise.js'
 import type { BatchedHandler, Handler } from '../engine/types.js'
 import type { OutgoingRecord } from '../record.js'
 import { producedBy } from './produced.js'
@@ -58,8 +59,7 @@ async function deliverBatch (results: readonly BatchResult[], signal: () => Abor
   return ended.map(result => result.failed ? { status: 'rejected', reason: result.error } : { status: 'fulfilled', value: result.value })
 }
 
-/** What only looks like a promise may settle twice, or answer no promise: made into a real one, it can't. */
 function after (answer: unknown, then: (answer: unknown) => unknown): unknown {
-  if (answer instanceof Promise) return answer.then(then)
-  return typeof (answer as PromiseLike<unknown> | null | undefined)?.then === 'function' ? Promise.resolve(answer).then(then) : then(answer)
+  const real = withRealPromise(answer)
+  return real instanceof Promise ? real.then(then) : then(real)
 }

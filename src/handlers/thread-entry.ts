@@ -3,6 +3,7 @@
 
 import { MessageChannel, parentPort, threadId, workerData, type MessagePort } from 'node:worker_threads'
 import { asError } from '../engine/attempt-errors.js'
+import { LazySignal } from '../engine/lazy-signal.js'
 import type { Attempt, BatchAttempt } from '../engine/types.js'
 import type { OutgoingRecord, Receipt } from '../record.js'
 import { createHandler } from './index.js'
@@ -71,33 +72,19 @@ class Link {
   }
 }
 
-/** What the handler is told of the attempt. A signal is made when it is asked for, as in the main thread. */
-class ThreadAttempt implements Attempt, BatchAttempt {
+/** What the handler is told of the attempt. */
+class ThreadAttempt extends LazySignal implements Attempt, BatchAttempt {
   readonly id: number
   readonly attempts: readonly number[]
-  #controller: AbortController | null = null
-  #reason: Error | null
 
   constructor ({ id, attempts }: ThreadTask, link: Link) {
+    super()
     this.id = id
     this.attempts = attempts
-    this.#reason = link.aborted?.id === id ? link.aborted.reason : null
+    if (link.aborted?.id === id) this.abort(link.aborted.reason)
   }
 
   get attempt (): number { return this.attempts[0] }
-
-  get signal (): AbortSignal {
-    if (this.#controller === null) {
-      this.#controller = new AbortController()
-      if (this.#reason !== null) this.#controller.abort(this.#reason)
-    }
-    return this.#controller.signal
-  }
-
-  abort (reason: Error): void {
-    this.#reason ??= reason
-    this.#controller?.abort(this.#reason)
-  }
 }
 
 async function start (): Promise<(task: ThreadTask) => Promise<ThreadOutcome>> {

@@ -1,3 +1,4 @@
+import { LinkedList } from '../engine/linked-list.js'
 import type { NativeProducer } from './driver.js'
 import type { Flight } from './flights.js'
 import type { PreparedRecord } from './prepared-record.js'
@@ -22,8 +23,8 @@ export class Pending {
   // Links of its session's list.
   before: Pending | null = null
   after: Pending | null = null
-  /** In that list: nobody has said yet how it ended. */
-  open = false
+  /** Nobody has said yet how it ended. */
+  open = true
 
   constructor (
     session: Session, record: PreparedRecord, timestamp: number, enqueuedAt: number,
@@ -42,7 +43,7 @@ export class Pending {
   settle (outcome: Outcome): void { this.#settled(this.#index, outcome) }
 }
 
-/** A native client and what was handed to it, oldest first. */
+/** A native client and what was handed to it. */
 export class Session {
   /** Kafka gave it no producer id. */
   denied = false
@@ -50,35 +51,10 @@ export class Session {
   proven = false
   onEmpty: (() => void) | null = null
   readonly client: NativeProducer
-  #size = 0
-  #oldest: Pending | null = null
-  #newest: Pending | null = null
+  /** Oldest first. */
+  readonly pending = new LinkedList<Pending>()
 
   constructor (client: NativeProducer) {
     this.client = client
-  }
-
-  /** Records that are pending. */
-  get size (): number { return this.#size }
-  get oldest (): Pending | null { return this.#oldest }
-
-  add (pending: Pending): void {
-    pending.before = this.#newest
-    if (this.#newest === null) this.#oldest = pending
-    else this.#newest.after = pending
-    this.#newest = pending
-    pending.open = true
-    this.#size++
-  }
-
-  remove (pending: Pending): void {
-    const { before, after } = pending
-    if (before === null) this.#oldest = after
-    else before.after = after
-    if (after === null) this.#newest = before
-    else after.before = before
-    pending.before = pending.after = null
-    pending.open = false
-    this.#size--
   }
 }

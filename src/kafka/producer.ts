@@ -259,7 +259,7 @@ export class KafkaProducer implements RecordProducer {
     this.#lastError = this.#denied
       ? 'this user may write to no topic, and is not given a producer id'
       : 'the client had a fatal error and is being replaced'
-    this.#log.error({ pendingRecords: session.size, reason: this.#lastError }, 'the Kafka producer had a fatal error; making a new one')
+    this.#log.error({ pendingRecords: session.pending.size, reason: this.#lastError }, 'the Kafka producer had a fatal error; making a new one')
     for (const pending of this.#flights.takeBack()) if (pending.record !== null) this.#settled(pending, this.#refusal())
     this.#retire(session, performance.now() + Math.min(fatalReportsMs, this.#settings.deliveryTimeoutMs))
     this.connect().catch((err: unknown) => { this.#log.error({ err }, 'the new Kafka producer cannot be made') })
@@ -272,14 +272,14 @@ export class KafkaProducer implements RecordProducer {
 
   /** The order matters: reports that arrive after the disconnect are lost. */
   async #letGo (session: Session, deadline: number): Promise<void> {
-    if (session.size > 0) {
+    if (session.pending.size > 0) {
       await flush(session.client, Math.max(1, Math.ceil(deadline - performance.now())))
-      if (session.size > 0) await within(deadline, new Promise<void>(resolve => { session.onEmpty = resolve }))
+      if (session.pending.size > 0) await within(deadline, new Promise<void>(resolve => { session.onEmpty = resolve }))
     }
-    if (session.size > 0) {
-      this.#log.warn({ records: session.size }, 'gave up waiting for delivery reports; the outcome is unknown')
+    if (session.pending.size > 0) {
+      this.#log.warn({ records: session.pending.size }, 'gave up waiting for delivery reports; the outcome is unknown')
     }
-    while (session.oldest !== null) this.#settled(session.oldest, deliveryUnknown())
+    while (session.pending.first !== null) this.#settled(session.pending.first, deliveryUnknown())
     await disconnect(session.client)
   }
 
@@ -288,7 +288,7 @@ export class KafkaProducer implements RecordProducer {
   /** Four times a second; nearly always there is nothing to do. */
   #tick (): void {
     if (this.#session === null || this.#probing !== null) return
-    const { oldest } = this.#session
+    const oldest = this.#session.pending.first
     if (!this.#reachability.shouldAsk(performance.now(), oldest?.enqueuedAt)) return
     this.#ask().catch(() => { /* `#probe` has noted it. */ })
   }
@@ -412,7 +412,7 @@ export class KafkaProducer implements RecordProducer {
   ): Pending {
     const timestamp = record.timestamp ?? (this.#reportsTimestamps ? -1 : Date.now())
     const pending = new Pending(session, record, timestamp, now, index, settled)
-    session.add(pending)
+    session.pending.add(pending)
     this.#pendingRecords++
     this.#pendingBytes += record.size
     this.#flights.push(record.topic, pending)
@@ -475,13 +475,14 @@ export class KafkaProducer implements RecordProducer {
   /** The last thing that happens to a record: its room is free again, and whoever waits is told. */
   #settled (pending: Pending, outcome: Outcome, now = performance.now()): void {
     const { session } = pending
-    session.remove(pending)
+    session.pending.remove(pending)
+    pending.open = false
     this.#flights.reported(pending.topic, pending)
     this.#pendingRecords--
     this.#pendingBytes -= pending.size
     this.#drained.left(pending.size, now)
     clearTimeout(pending.timer)
-    if (session.size === 0) session.onEmpty?.()
+    if (session.pending.size === 0) session.onEmpty?.()
     if (pending.reported !== null) {
       pending.reported(outcome)
       if (outcome instanceof SluiceError) this.#log.info({ topic: pending.topic, code: outcome.code }, 'late report: failed')
