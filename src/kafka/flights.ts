@@ -20,6 +20,8 @@ export class Flight {
 /** One topic's records: those that wait, and how many flights of earlier ones are under way. */
 class Queue<T> {
   waiting: T[] = []
+  /** It goes at the end of this turn of the event loop. */
+  ready = false
   readonly underway: Flight[] = []
   /** How long the last flight took that has landed. */
   lastTookMs = 0
@@ -51,8 +53,8 @@ export class Flights<T extends Passenger> {
   readonly #hand: (records: readonly T[]) => void
   readonly #now: () => number
   readonly #queues = new Map<string, Queue<T>>()
-  // Whose turn it is at the end of this turn of the event loop. What arrives in one turn goes together.
-  readonly #ready = new Set<Queue<T>>()
+  // What arrives in one turn of the event loop goes together, at its end.
+  #ready: Queue<T>[] = []
   #found: Queue<T> | null = null
   #foundTopic = ''
 
@@ -69,8 +71,7 @@ export class Flights<T extends Passenger> {
   push (topic: string, record: T): void {
     const queue = this.#queueOf(topic)
     queue.waiting.push(record)
-    // The others of a turn are added to what the first has brought about.
-    if (queue.waiting.length === 1 || queue.underway.length > 0) this.#consider(queue)
+    this.#consider(queue)
   }
 
   /** The record's way is over, whichever way. */
@@ -99,14 +100,14 @@ export class Flights<T extends Passenger> {
     queue.lastTookMs = this.#now() - flight.departedAt
     queue.underway.splice(queue.underway.indexOf(flight), 1)
     if (queue.waiting.length > 0) this.#consider(queue)
-    else if (queue.underway.length === 0 && this.#queues.size > KEPT_QUEUES && !this.#ready.has(queue)) this.#forget(topic, queue)
+    else if (queue.underway.length === 0 && this.#queues.size > KEPT_QUEUES && !queue.ready) this.#forget(topic, queue)
   }
 
   #consider (queue: Queue<T>): void {
-    if (this.#ready.has(queue)) return
+    if (queue.ready) return
     if (this.#mayGo(queue)) {
-      this.#ready.add(queue)
-      if (this.#ready.size === 1) setImmediate(this.#departAll)
+      queue.ready = true
+      if (this.#ready.push(queue) === 1) setImmediate(this.#departAll)
     } else {
       queue.timer ??= setTimeout(this.#waitedLongEnough, WAIT_MAX_MS, queue)
     }
@@ -119,9 +120,12 @@ export class Flights<T extends Passenger> {
   }
 
   readonly #departAll = (): void => {
-    const ready = [...this.#ready]
-    this.#ready.clear()
-    for (const queue of ready) this.#depart(queue)
+    const ready = this.#ready
+    this.#ready = []
+    for (const queue of ready) {
+      queue.ready = false
+      this.#depart(queue)
+    }
   }
 
   #depart (queue: Queue<T>): void {

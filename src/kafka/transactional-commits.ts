@@ -8,7 +8,7 @@ import type { GroupOffsets } from './driver.js'
 import { prepareRecord, type PreparedRecord } from './prepared-record.js'
 import { producerProperties } from './producer-properties.js'
 import type { Log } from './record-producer.js'
-import { transactionalProperties } from './transactional-producer-pool.js'
+import { transactionalProperties, type PooledProducer } from './transactional-producer-pool.js'
 import { TransactionalProducer, type TransactionalProducerOptions } from './transactional-producer.js'
 
 export interface TransactionalCommitsOptions {
@@ -21,11 +21,8 @@ export interface TransactionalCommitsOptions {
   readonly groupId: string
   readonly log: Log
   /** Makes the producers; absent: Kafka's. */
-  readonly open?: (options: TransactionalProducerOptions) => Promise<CommittingProducer>
+  readonly open?: (options: TransactionalProducerOptions) => Promise<PooledProducer>
 }
-
-/** What is asked of a producer. */
-export type CommittingProducer = Pick<TransactionalProducer, 'run' | 'abandon' | 'close' | 'spent'>
 
 /** What the brokers may still have of a commit is larger than what any consumer of one process has in memory. */
 const QUEUE_MAX_RECORDS = 2_147_483_647
@@ -40,8 +37,8 @@ const QUEUE_MAX_KBYTES = 2_147_483_647
 export class TransactionalCommits {
   readonly #options: TransactionalCommitsOptions
   #transactionalId: string
-  #producer: CommittingProducer | null = null
-  #opening: Promise<CommittingProducer> | null = null
+  #producer: PooledProducer | null = null
+  #opening: Promise<PooledProducer> | null = null
   #closing = false
   /** Each record goes in a batch of its own. */
   #oneByOne = false
@@ -116,14 +113,14 @@ export class TransactionalCommits {
     }
   }
 
-  #ready (): Promise<CommittingProducer> {
+  #ready (): Promise<PooledProducer> {
     if (this.#producer !== null) return Promise.resolve(this.#producer)
     if (this.#closing) return Promise.reject(new SluiceError('SLUICE_CLOSING', 'The producer for transactions is closed.'))
     this.#opening ??= this.#open().finally(() => { this.#opening = null })
     return this.#opening
   }
 
-  async #open (): Promise<CommittingProducer> {
+  async #open (): Promise<PooledProducer> {
     const { client, producer, timeoutMs, log, open = TransactionalProducer.open } = this.#options
     this.#producer = await open({
       properties: {
@@ -142,7 +139,7 @@ export class TransactionalCommits {
     return this.#producer
   }
 
-  #throwAway (producer: CommittingProducer): void {
+  #throwAway (producer: PooledProducer): void {
     if (this.#producer === producer) this.#producer = null
     // Two processes with the same id would go on taking it from each other. Whoever was there first gives way.
     if (producer.spent === 'fenced') {
@@ -153,7 +150,7 @@ export class TransactionalCommits {
     this.#retire(producer)
   }
 
-  #retire (producer: CommittingProducer): void {
+  #retire (producer: PooledProducer): void {
     const retired = producer.close().catch((err: unknown) => { this.#options.log.warn({ err }, 'a producer for transactions could not be let go') })
       .finally(() => { this.#retiring.delete(retired) })
     this.#retiring.add(retired)
