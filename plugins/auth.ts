@@ -7,6 +7,7 @@ import { countBody, isCountedAsItComes, isCountedByRoute } from '../src/auth/cou
 import { limiterOf } from '../src/auth/principals.js'
 import { Refusals, type RefusalReason } from '../src/auth/refusals.js'
 import { hostCheck, isForeignPage, type AllowedPages } from '../src/auth/same-machine.js'
+import { announcedLength } from '../src/body-length.js'
 import type { HttpConfig } from '../src/config.js'
 import { SluiceError } from '../src/errors.js'
 import { hostOf } from '../src/request-host.js'
@@ -126,7 +127,7 @@ function mayNot (request: FastifyRequest, reply: FastifyReply, refusals: Refusal
   const limiter = limiterOf(principal)
   if (limiter !== undefined) {
     try {
-      limiter.admit(isCountedAsItComes(request, limiter) ? null : Number(request.headers['content-length'] ?? 0))
+      limiter.admit(isCountedAsItComes(request, limiter) ? null : announcedLength(request.headers))
     } catch (error) {
       return refused(request, reply, { reason: 'limit', error: error as SluiceError }, refusals)
     } finally {

@@ -1,7 +1,7 @@
 import { pipeline, Transform, type Readable, type TransformCallback } from 'node:stream'
-import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { isCountedByRoute } from '../src/auth/counted-body.js'
+import { mayBeLongerThan } from '../src/body-length.js'
 import { SluiceError } from '../src/errors.js'
 
 export interface BodyBudgetOptions {
@@ -29,7 +29,7 @@ export default fp<BodyBudgetOptions>(async (app, { maxBytes }) => {
 
   app.addHook('preParsing', (request, reply, payload, done) => {
     // Streams have limits of their own, and are not gathered.
-    if (!mayBeLong(request) || isCountedByRoute(request)) { done(null, payload); return }
+    if (!mayBeLongerThan(uncountedBytes, request.headers) || isCountedByRoute(request)) { done(null, payload); return }
     const body = new BudgetedBody(take, maxBytes)
     reply.raw.once('close', () => { held -= body.giveBack() })
     // An end that comes too early destroys both.
@@ -37,12 +37,6 @@ export default fp<BodyBudgetOptions>(async (app, { maxBytes }) => {
     done(null, body)
   })
 }, { name: 'body-budget', dependencies: ['metrics'], fastify: '5.x' })
-
-function mayBeLong ({ headers }: FastifyRequest): boolean {
-  const length = headers['content-length']
-  // Over HTTP/1.1 there is no body without either of them; over HTTP/2 there may be.
-  return length === undefined ? headers['transfer-encoding'] !== undefined || ':authority' in headers : Number(length) > uncountedBytes
-}
 
 class BudgetedBody extends Transform {
   readonly #take: (bytes: number) => boolean

@@ -54,11 +54,11 @@ export default fp<ConsumerPluginOptions>(async (app, options) => {
   // the time to drain. It is awaited before what was registered earlier closes, the producer above all.
   app.addHook('preClose', async () => { stop() })
   app.addHook('onClose', async () => { await stop() })
-  // After the hooks: where one of them cannot be made, those before it are closed again.
   // What one of them writes is no other one's to find by chance.
   const excluded = excludedTopics(configs)
   const several = configs.length > 1
   const pool = maxInFlightTotal === null ? undefined : new SlotPool(maxInFlightTotal)
+  // After the hooks: where one of them cannot be made, those before it are closed again.
   for (const config of configs) {
     const { groupId } = config
     const making = createConsumer(config, {

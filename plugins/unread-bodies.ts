@@ -1,6 +1,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import fp from 'fastify-plugin'
+import { announcedLength, mayBeLongerThan } from '../src/body-length.js'
 import { lingeringClose } from '../src/lingering-close.js'
 import { isNdjson } from '../src/ndjson-body.js'
 
@@ -21,7 +22,7 @@ export default fp(async app => {
 
   app.addHook('preParsing', (request, reply, payload, done) => {
     // A body that is announced as too long is refused by Fastify, which does not read it either.
-    const fits = () => announced(request.raw) <= request.routeOptions.bodyLimit || isNdjson(request)
+    const fits = () => announcedLength(request.headers) <= request.routeOptions.bodyLimit || isNdjson(request)
     if (request.headers.expect !== undefined && !request.is404 && fits()) {
       reply.raw.writeContinue()
     }
@@ -29,7 +30,7 @@ export default fp(async app => {
   })
   app.addHook('onSend', (request, reply, payload, done) => {
     const { raw } = request
-    if (reply.statusCode >= 400 && raw.httpVersionMajor === 1 && !raw.complete && isLong(raw)) {
+    if (reply.statusCode >= 400 && raw.httpVersionMajor === 1 && !raw.complete && mayBeLongerThan(thrownAwayBytes, raw.headers)) {
       reply.header('connection', 'close')
       closeGently(raw)
     }
@@ -42,10 +43,3 @@ function closeGently (raw: IncomingMessage): void {
   const socket: Socket | undefined = raw.socket
   if (typeof socket?.destroySoon === 'function') socket.destroySoon = () => { lingeringClose(raw) }
 }
-
-function isLong (raw: IncomingMessage): boolean {
-  return raw.headers['transfer-encoding'] !== undefined || announced(raw) > thrownAwayBytes
-}
-
-/** 0 where it is not said. */
-const announced = ({ headers }: IncomingMessage): number => Number(headers['content-length'] ?? 0)

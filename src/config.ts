@@ -8,7 +8,7 @@ import { isHost, isLoopback, parseAllowedHosts, parseBootstrapServers, parseTopi
 import { nearest } from './config/nearest.js'
 import { readPropertiesFile, type FileSettings } from './config/properties-file.js'
 import { isProtectedVariable } from './config/protected-properties.js'
-import { pushConfig, pushWarnings } from './config/push.js'
+import { isPushUrl, pushConfig, pushWarnings } from './config/push.js'
 import { readable, securityProperties, securityWarnings, type NameOf } from './config/security.js'
 import { parseRecordHeaders, webhookSignatures } from './config/webhooks.js'
 
@@ -352,7 +352,7 @@ function batchPolicy (values: Environment): ConsumerConfig['batches'] {
   if (maxRecords > values.KAFKA_WINDOW_MAX_RECORDS) {
     throw new ConfigError(`KAFKA_HANDLER_BATCH_SIZE must be at most KAFKA_WINDOW_MAX_RECORDS (${values.KAFKA_WINDOW_MAX_RECORDS}), got '${maxRecords}'`)
   }
-  if (/^https?:/i.test(values.KAFKA_HANDLER) && values.KAFKA_PUSH_MODE !== 'batched') {
+  if (isPushUrl(values.KAFKA_HANDLER) && values.KAFKA_PUSH_MODE !== 'batched') {
     throw new ConfigError(`KAFKA_PUSH_MODE must be batched with KAFKA_HANDLER_BATCH_SIZE above 1, got '${values.KAFKA_PUSH_MODE}': its requests have one event each`)
   }
   return { maxRecords, by, waitMs }

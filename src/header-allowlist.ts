@@ -17,19 +17,36 @@ export function isSecretHeader (name: string): boolean {
   return secretPart.test(name) || secretKey.test(name)
 }
 
+/** Whether HTTP could have a header of this name, in lower case. */
+export const isHeaderName = (name: string): boolean => token.test(name)
+
+/** Names of headers in lower case, or beginnings of names with `*` at the end. */
+export class HeaderNames {
+  readonly #names: ReadonlySet<string>
+  readonly #prefixes: readonly string[]
+
+  constructor (entries: readonly string[]) {
+    this.#names = new Set(entries.filter(entry => !entry.endsWith('*')))
+    this.#prefixes = entries.filter(entry => entry.endsWith('*')).map(entry => entry.slice(0, -1))
+  }
+
+  get none (): boolean { return this.#names.size === 0 && this.#prefixes.length === 0 }
+
+  has (name: string): boolean {
+    return this.#names.has(name) || this.#prefixes.some(prefix => name.startsWith(prefix))
+  }
+}
+
 /**
  * Which request headers may become part of a record: what the operator allows, and never those that may hold secrets.
  *
  * An entry is a name, the beginning of one with `*` at its end, or `*` for any.
  */
 export class HeaderAllowlist {
-  readonly #names: ReadonlySet<string>
-  readonly #prefixes: readonly string[]
+  readonly #allowed: HeaderNames
 
   constructor (entries: readonly string[]) {
-    const lower = entries.map(entry => entry.toLowerCase())
-    this.#names = new Set(lower.filter(entry => !entry.endsWith('*')))
-    this.#prefixes = lower.filter(entry => entry.endsWith('*')).map(entry => entry.slice(0, -1))
+    this.#allowed = new HeaderNames(entries.map(entry => entry.toLowerCase()))
   }
 
   /**
@@ -41,11 +58,11 @@ export class HeaderAllowlist {
   check (asked: string): string {
     const name = asked.toLowerCase()
     const shown = JSON.stringify(asked.slice(0, 64))
-    if (!token.test(name)) throw new SluiceError('SLUICE_INVALID_REQUEST', `${shown} cannot be the name of a header.`)
+    if (!isHeaderName(name)) throw new SluiceError('SLUICE_INVALID_REQUEST', `${shown} cannot be the name of a header.`)
     if (isSecretHeader(name)) {
       throw new SluiceError('SLUICE_INVALID_REQUEST', `The header ${shown} may hold a secret, and never becomes part of a record.`)
     }
-    if (!this.#names.has(name) && !this.#prefixes.some(prefix => name.startsWith(prefix))) {
+    if (!this.#allowed.has(name)) {
       throw new SluiceError('SLUICE_INVALID_REQUEST', `The header ${shown} may not become part of a record here (RECORD_HEADERS_ALLOWED).`)
     }
     return name

@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { essenceOf } from './media-types.js'
 
 export const ndjsonType = 'application/x-ndjson'
 
@@ -9,8 +10,7 @@ export function takeNdjson (scope: FastifyInstance): void {
 }
 
 export function isNdjson ({ headers }: FastifyRequest): boolean {
-  const type = headers['content-type']
-  return type !== undefined && type.split(';', 1)[0]!.trim().toLowerCase() === ndjsonType
+  return essenceOf(headers['content-type']) === ndjsonType
 }
 
 export const ndjsonBody = (request: FastifyRequest): Readable => request.body as Readable

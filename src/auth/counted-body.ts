@@ -1,5 +1,7 @@
 import { pipeline, Transform, type Readable, type TransformCallback } from 'node:stream'
 import type { FastifyRequest, RequestPayload } from 'fastify'
+import { mayBeLongerThan } from '../body-length.js'
+import { essenceOf } from '../media-types.js'
 import type { Limiter } from './limiter.js'
 
 /**
@@ -10,15 +12,13 @@ export function isCountedAsItComes (request: FastifyRequest, limiter: Limiter): 
   const { method, headers } = request
   if (method === 'GET' || method === 'HEAD') return false
   if (isCountedByRoute(request)) return true
-  const length = headers['content-length']
-  // Over HTTP/1.1 there is no body without either of them; over HTTP/2 there may be.
-  return length === undefined ? headers['transfer-encoding'] !== undefined || ':authority' in headers : Number(length) > limiter.bytesAtOnce
+  return mayBeLongerThan(limiter.bytesAtOnce, headers)
 }
 
 /** Whether the route counts what it reads by itself. */
 export function isCountedByRoute ({ headers, routeOptions }: FastifyRequest): boolean {
   const type = routeOptions.config?.countsBodyOf
-  return type !== undefined && headers['content-type']?.split(';', 1)[0]!.trim().toLowerCase() === type
+  return type !== undefined && essenceOf(headers['content-type']) === type
 }
 
 /** The same body, which comes no faster than its sender may send: whoever reads it reads slower, and so does the network. */

@@ -51,7 +51,7 @@ const server = {
     description: 'Largest request body; above it the answer is 413', default: 1_048_576, minimum: 1, maximum: 104_857_600
   }),
   BODIES_MAX_BYTES: Type.Integer({
-    description: 'Bytes of all request bodies together that are under way or not answered yet, those of less than 16 KiB and of streams not included; beyond that the answer is 503',
+    description: 'Bytes of all request bodies together that are under way or not answered yet, those of at most 16 KiB and of streams not included; beyond that the answer is 503',
     default: 134_217_728,
     minimum: 1,
     maximum: Number.MAX_SAFE_INTEGER

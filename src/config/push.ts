@@ -16,7 +16,7 @@ const secretBytesMin = 24
 const secretsMax = 2
 
 // With white space before it, too: as a path it would be shown, and may hold a password.
-const isPushUrl = (handler: string): boolean => /^\s*https?:/i.test(handler)
+export const isPushUrl = (handler: string): boolean => /^\s*https?:/i.test(handler)
 
 /**
  * What is needed to push records to a URL; `null` where KAFKA_HANDLER is none.

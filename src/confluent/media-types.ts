@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import { SluiceError } from '../errors.js'
+import { essenceOf } from '../media-types.js'
 
 /** How v2 answers. */
 export const v2Type = 'application/vnd.kafka.v2+json'
@@ -28,8 +29,7 @@ const named = /^application\/vnd\.kafka(?:\.(binary|json|avro|jsonschema|protobu
  * @throws {SluiceError} SLUICE_UNSUPPORTED_MEDIA_TYPE; SLUICE_NO_SCHEMA_REGISTRY for the formats that need one
  */
 export function embeddedFormat (contentType: string | undefined): EmbeddedFormat {
-  const type = (contentType ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? ''
-  const match = named.exec(type)
+  const match = named.exec(essenceOf(contentType))
   if (match === null) throw unsupportedV2Type()
   const format = match[1] ?? 'binary'
   if (format !== 'binary' && format !== 'json') throw noSchemaRegistry()

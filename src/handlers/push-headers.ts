@@ -1,7 +1,6 @@
-import { isSecretHeader } from '../header-allowlist.js'
+import { HeaderNames, isHeaderName, isSecretHeader } from '../header-allowlist.js'
 import type { RecordHeader } from '../record.js'
 
-const token = /^[!#$%&'*+.^_`|~0-9a-z-]{1,256}$/
 // What HTTP allows in a value: printable bytes, those above 0x7f too, spaces and tabs in between.
 const fieldValue = /^[\x21-\x7e\x80-\xff]([\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?$/
 
@@ -18,13 +17,11 @@ export function isOwnPushHeader (name: string): boolean {
 
 /** Which headers of a record become headers of its request, and what of them HTTP can carry. */
 export class PushHeaders {
-  readonly #names: ReadonlySet<string>
-  readonly #prefixes: readonly string[]
+  readonly #allowed: HeaderNames
 
   /** @param allowed names in lower case, or beginnings of names with `*` at the end */
   constructor (allowed: readonly string[]) {
-    this.#names = new Set(allowed.filter(entry => !entry.endsWith('*')))
-    this.#prefixes = allowed.filter(entry => entry.endsWith('*')).map(entry => entry.slice(0, -1))
+    this.#allowed = new HeaderNames(allowed)
   }
 
   /**
@@ -33,11 +30,11 @@ export class PushHeaders {
    * One that may hold a secret, that the push has of itself, or whose name or bytes cannot be in an HTTP header stays behind.
    */
   addTo (to: string[], headers: readonly RecordHeader[]): void {
-    if (this.#names.size === 0 && this.#prefixes.length === 0) return
+    if (this.#allowed.none) return
     for (const { name: written, value } of headers) {
       const name = written.toLowerCase()
-      if (!this.#names.has(name) && !this.#prefixes.some(prefix => name.startsWith(prefix))) continue
-      if (!token.test(name) || isSecretHeader(name) || isOwnPushHeader(name)) continue
+      if (!this.#allowed.has(name)) continue
+      if (!isHeaderName(name) || isSecretHeader(name) || isOwnPushHeader(name)) continue
       const text = value.toString('latin1')
       if (text === '' || fieldValue.test(text)) to.push(name, text)
     }
