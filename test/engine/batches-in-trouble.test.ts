@@ -2,28 +2,16 @@ import t from 'tap'
 import { BatchFailedError, DivertedError, HandlerNeverSettledError, HandlerTimeoutError } from '../../src/engine/attempt-errors.js'
 import type { EngineOptions } from '../../src/engine/engine.js'
 import type { KafkaRecord } from '../../src/record.js'
-import {
-  committedOf, distinct, harness, P0, P1, stop, type Harness, type HarnessPorts, type TestBatchHandler
-} from '../support/engine-harness.js'
+import { committedOf, completed, distinct, harness, harnessOf, P0, P1, stop, type Harness, type TestBatchHandler } from '../support/engine-harness.js'
 
 // Batches that take too long, never settle, hold up their partition, fail in an outage, or wait until they are full.
 
-function run (
-  handler: TestBatchHandler, records: readonly KafkaRecord[], options: Partial<EngineOptions> = {}, ports: HarnessPorts = {}
-): Harness {
-  const h = harness(handler, options, ports)
-  h.source.append(records)
-  h.source.event('assigned', [P0, P1])
-  return h
-}
-
-const done = async (h: Harness, count: number) => await h.clock.until(() => h.completed.length === count, `${count} completed`)
 const many = (records: readonly KafkaRecord[]) => records.length > 1
 const never = () => new Promise<never>(() => {})
 
 t.test('one time limit for the batch: its signal is aborted, and where it ends by that each is tried alone', async t => {
   const reasons: unknown[] = []
-  const h = run({
+  const h = harnessOf({
     handle: async (records, { signal }) => {
       if (!many(records)) return
       await new Promise(resolve => signal.addEventListener('abort', resolve))
@@ -31,7 +19,7 @@ t.test('one time limit for the batch: its signal is aborted, and where it ends b
       throw signal.reason
     }
   }, distinct(3), { handlerTimeoutMs: 1000 })
-  await done(h, 3)
+  await completed(h, 3)
   t.equal(reasons.length, 1)
   t.ok(reasons[0] instanceof HandlerTimeoutError)
   t.equal(h.told.get('attempt timed-out'), 3)
@@ -41,26 +29,26 @@ t.test('one time limit for the batch: its signal is aborted, and where it ends b
 })
 
 t.test('what a batch answers after its time counts all the same: record by record', async t => {
-  const h = run({
+  const h = harnessOf({
     handle: async (records, { signal }) => {
       if (!many(records)) return
       await new Promise(resolve => signal.addEventListener('abort', resolve))
       return [undefined, new Error('no time left'), undefined]
     }
   }, distinct(3), { handlerTimeoutMs: 1000 })
-  await done(h, 3)
+  await completed(h, 3)
   t.same(h.batches, [[0, 1, 2], [1]])
   t.same([h.told.get('attempt timed-out'), h.told.get('attempt ok')], [1, 3])
   await stop(h)
 })
 
 t.test('a batch of many that never settles: its slot is free, its records wait for it, none is dead-lettered, and the attempt is written down', async t => {
-  const h = run({ handle: (records) => many(records) ? never() : undefined }, distinct(3), { maxInFlight: 1, exhausted: 'skip' })
+  const h = harnessOf({ handle: (records) => many(records) ? never() : undefined }, distinct(3), { maxInFlight: 1, exhausted: 'skip' })
   await h.clock.advance(66_000)
   t.same([h.engine.state.abandoned, h.engine.state.inFlight, h.completed.length], [1, 0, 0])
   t.equal(h.told.get('attempt abandoned'), 3)
   h.source.append(distinct(1, 0, P1))
-  await done(h, 1)
+  await completed(h, 1)
   t.same(h.completed, ['t/1/0'], 'others go on')
   await h.clock.advance(2000)
   t.same(committedOf(h).progress?.attempts, [[0, 1], [1, 1], [2, 1]])
@@ -69,30 +57,30 @@ t.test('a batch of many that never settles: its slot is free, its records wait f
   h.source.kill()
   const next = harness({ handle: () => {} }, {}, { after: h })
   next.source.event('assigned', [P0])
-  await done(next, 3)
+  await completed(next, 3)
   t.same(next.batches, [[0], [1], [2]])
   await stop(next)
 })
 
 t.test('with one attempt altogether as well: what was written down of it does not use it up', async t => {
   const retry = { maxAttempts: 1, backoffMs: 1, backoffMaxMs: 1 }
-  const h = run({ handle: (records) => many(records) ? never() : undefined }, distinct(3), { retry })
+  const h = harnessOf({ handle: (records) => many(records) ? never() : undefined }, distinct(3), { retry })
   await h.clock.advance(70_000)
   h.source.kill()
   const next = harness({ handle: () => {} }, { retry }, { after: h })
   next.source.event('assigned', [P0])
-  await done(next, 3)
+  await completed(next, 3)
   t.same([next.outcomes, next.letters], [['handled', 'handled', 'handled'], []])
   await stop(next)
 })
 
 t.test('when it settles after all, its answer is read: what is done is done, what failed is tried alone', async t => {
   let settle = (_answer: unknown) => {}
-  const h = run({ handle: records => many(records) ? new Promise(resolve => { settle = resolve }) : undefined }, distinct(3))
+  const h = harnessOf({ handle: records => many(records) ? new Promise(resolve => { settle = resolve }) : undefined }, distinct(3))
   await h.clock.advance(70_000)
   t.equal(h.engine.state.abandoned, 1)
   settle([undefined, new Error('late'), undefined])
-  await done(h, 3)
+  await completed(h, 3)
   t.same([h.engine.state.abandoned, h.batches], [0, [[0, 1, 2], [1]]])
   t.same([h.told.get('attempt abandoned'), h.told.get('attempt ok')], [3, 1], 'its attempts were told of once')
   await stop(h)
@@ -100,7 +88,7 @@ t.test('when it settles after all, its answer is read: what is done is done, wha
 
 t.test('when it settles after its partition was lost, nothing of it counts, and its lanes are free for the next copies', async t => {
   let settle = (_answer: unknown) => {}
-  const h = run({ handle: records => many(records) ? new Promise(resolve => { settle = resolve }) : undefined }, distinct(2))
+  const h = harnessOf({ handle: records => many(records) ? new Promise(resolve => { settle = resolve }) : undefined }, distinct(2))
   await h.clock.advance(70_000)
   h.source.event('lost', [P0])
   await h.clock.advance(1000)
@@ -108,14 +96,14 @@ t.test('when it settles after its partition was lost, nothing of it counts, and 
   await h.clock.advance(1000)
   t.same(h.batches, [[0, 1]], 'the new copies wait for the old attempt')
   settle(undefined)
-  await done(h, 2)
+  await completed(h, 2)
   t.same(h.batches, [[0, 1], [0], [1]])
   await stop(h)
 })
 
 t.test('a batch of one that never settles is dead-lettered, as a single record is', async t => {
-  const h = run({ handle: never }, distinct(1))
-  await done(h, 1)
+  const h = harnessOf({ handle: never }, distinct(1))
+  await completed(h, 1)
   t.ok(h.letters[0].error instanceof HandlerNeverSettledError)
   await stop(h, 100)
 })
@@ -125,7 +113,7 @@ const stuck: Partial<EngineOptions> = {
 }
 /** Records 0 to 2 first, so that they share a batch. */
 async function stuckBatch (handle: TestBatchHandler['handle'], options: Partial<EngineOptions> = {}): Promise<Harness> {
-  const h = run({ maxRecords: 3, handle }, distinct(3), { ...stuck, windowMaxRecords: 30, ...options })
+  const h = harnessOf({ maxRecords: 3, handle }, distinct(3), { ...stuck, windowMaxRecords: 30, ...options })
   await h.clock.until(() => h.batches.length === 1, 'the first batch')
   h.source.append(distinct(27, 3))
   return h
@@ -139,7 +127,7 @@ t.test('a record that holds up its partition is diverted with its batch told to 
     await new Promise(resolve => signal.addEventListener('abort', resolve))
     throw signal.reason
   })
-  await done(h, 30)
+  await completed(h, 30)
   t.same(h.letters.map(({ record: { offset }, error, attempts }) => [offset, attempts, error.name]), [[0, 1, 'DivertedError']])
   t.ok(h.letters[0].error instanceof DivertedError)
   t.same([attempts.get(1), attempts.get(2)], [1, 1])
@@ -155,7 +143,7 @@ t.test('of a batch that does not end by that, the record alone is sent off; the 
   t.same(h.letters.map(({ record: { offset } }) => offset), [0, 1])
   t.equal(h.completed.length, 29)
   settle([new Error('late'), new Error('late'), undefined])
-  await done(h, 30)
+  await completed(h, 30)
   t.same(h.outcomes.filter(outcome => outcome === 'dead-lettered').length, 2)
   t.equal(h.engine.state.abandoned, 0)
   await stop(h)
@@ -164,8 +152,8 @@ t.test('of a batch that does not end by that, the record alone is sent off; the 
 const breaker = { failureShare: 0.5, records: 4, probeMs: 1000, probeMaxMs: 1000 }
 
 t.test('a batch that fails as a whole is one failure: one poison record opens no breaker', async t => {
-  const h = run({ maxRecords: 10, handle: records => { if (records.some(({ offset }) => offset === 3)) throw new Error('poison') } }, distinct(10), { breaker })
-  await done(h, 10)
+  const h = harnessOf({ maxRecords: 10, handle: records => { if (records.some(({ offset }) => offset === 3)) throw new Error('poison') } }, distinct(10), { breaker })
+  await completed(h, 10)
   t.equal(h.told.get('breaker open'), undefined)
   t.equal(h.letters.length, 1)
   await stop(h)
@@ -173,7 +161,7 @@ t.test('a batch that fails as a whole is one failure: one poison record opens no
 
 t.test('an outage opens it, costs no attempts, and is probed with one record', async t => {
   let away = true
-  const h = run({ maxRecords: 5, handle: async () => { if (away) throw new Error('the database is away') } }, distinct(60), {
+  const h = harnessOf({ maxRecords: 5, handle: async () => { if (away) throw new Error('the database is away') } }, distinct(60), {
     breaker, maxInFlight: 8
   })
   await h.clock.until(() => h.told.get('breaker open') === 1, 'open')
@@ -182,7 +170,7 @@ t.test('an outage opens it, costs no attempts, and is probed with one record', a
   t.ok(h.batches.length > before + 2)
   for (const batch of h.batches.slice(before)) t.equal(batch.length, 1)
   away = false
-  await done(h, 60)
+  await completed(h, 60)
   t.same(h.letters, [])
   t.ok(h.batches.at(-1)!.length > 1 || h.batches.slice(before).some(batch => batch.length > 1), 'batches again')
   await stop(h)
@@ -190,36 +178,36 @@ t.test('an outage opens it, costs no attempts, and is probed with one record', a
 
 t.test('a batch that blames an outage is tried again as one: it says nothing of its records', async t => {
   let away = true
-  const h = run({ handle: async () => { if (away) throw Object.assign(new Error('401'), { outage: true, retriable: false, retryAfterMs: 500 }) } }, distinct(3))
+  const h = harnessOf({ handle: async () => { if (away) throw Object.assign(new Error('401'), { outage: true, retriable: false, retryAfterMs: 500 }) } }, distinct(3))
   await h.clock.advance(400)
   t.same(h.batches, [[0, 1, 2]])
   away = false
-  await done(h, 3)
+  await completed(h, 3)
   t.same(h.batches, [[0, 1, 2], [0, 1, 2]])
   await stop(h)
 })
 
 t.test('records that a predecessor has tried go alone', async t => {
-  const h = run({ handle: async () => [null, new Error('x'), null, null] }, distinct(4), { retry: { maxAttempts: 9, backoffMs: 600_000, backoffMaxMs: 600_000 } })
+  const h = harnessOf({ handle: async () => [null, new Error('x'), null, null] }, distinct(4), { retry: { maxAttempts: 9, backoffMs: 600_000, backoffMaxMs: 600_000 } })
   await h.clock.until(() => committedOf(h).progress?.attempts.length === 1, 'the attempt is written down')
   h.source.kill()
   const next = harness({ handle: async () => {} }, {}, { after: h })
   next.source.append(distinct(3, 4))
   next.source.event('assigned', [P0])
-  await done(next, 4)
+  await completed(next, 4)
   t.same(next.batches.map(batch => batch.join()).sort(), ['1', '4,5,6'])
   await stop(next)
 })
 
 t.test('as long as a partition is begun with care its records go one by one, and in batches again afterwards', async t => {
-  let h = run({ handle: never }, distinct(30), { maxInFlight: 2 })
+  let h = harnessOf({ handle: never }, distinct(30), { maxInFlight: 2 })
   for (let life = 0; life < 3; life++) {
     await h.clock.until(() => h.batches.length > 0, 'a start')
     h.source.kill()
     h = harness({ handle: life === 2 ? async () => {} : never }, { maxInFlight: 2 }, { after: h })
     h.source.event('assigned', [P0])
   }
-  await done(h, 30)
+  await completed(h, 30)
   t.equal(h.told.get('suspected'), 1)
   t.same(h.batches.slice(0, 3).map(({ length }) => length), [1, 1, 10])
   await stop(h)
@@ -227,7 +215,7 @@ t.test('as long as a partition is begun with care its records go one by one, and
 
 t.test('what is dropped while its partition is drained is done, as what came after it is', async t => {
   let answer = (_entries: unknown[]) => {}
-  const h = run({ handle: () => new Promise(resolve => { answer = resolve }) }, distinct(3), { order: 'partition' })
+  const h = harnessOf({ handle: () => new Promise(resolve => { answer = resolve }) }, distinct(3), { order: 'partition' })
   await h.clock.until(() => h.batches.length === 1, 'the batch')
   h.source.event('revoked', [P0])
   await h.clock.advance(100)
@@ -240,7 +228,7 @@ t.test('what is dropped while its partition is drained is done, as what came aft
 
 t.test('what fails while its partition is drained, and what came after it in its lane, is left to the next owner', async t => {
   let answer = (_entries: unknown[]) => {}
-  const h = run({ handle: () => new Promise(resolve => { answer = resolve }) }, distinct(3), { order: 'partition' })
+  const h = harnessOf({ handle: () => new Promise(resolve => { answer = resolve }) }, distinct(3), { order: 'partition' })
   await h.clock.until(() => h.batches.length === 1, 'the batch')
   h.source.event('revoked', [P0])
   await h.clock.advance(100)
@@ -255,8 +243,9 @@ t.test('what fails while its partition is drained, and what came after it in its
 // ---- waiting until a batch is full
 
 t.test('what waits for a full batch holds no slot, and ends at once with a drain', async t => {
-  const h = run({ maxRecords: 10, waitMs: 60_000, handle: async () => {} }, [...distinct(3), ...distinct(10, 0, P1)], { maxInFlight: 1 })
-  await done(h, 10)
+  const records = [...distinct(3), ...distinct(10, 0, P1)]
+  const h = harnessOf({ maxRecords: 10, waitMs: 60_000, handle: async () => {} }, records, { maxInFlight: 1 })
+  await completed(h, 10)
   t.same([h.engine.state.inFlight, h.engine.state.waiting], [0, 3])
   const from = h.clock.now()
   await stop(h)
@@ -265,26 +254,26 @@ t.test('what waits for a full batch holds no slot, and ends at once with a drain
 })
 
 t.test('a partition that is revoked while it waits, and comes again, is handled', async t => {
-  const h = run({ maxRecords: 10, waitMs: 2_000, handle: async () => {} }, distinct(3))
+  const h = harnessOf({ maxRecords: 10, waitMs: 2_000, handle: async () => {} }, distinct(3))
   await h.clock.advance(1_000)
   h.source.event('revoked', [P0])
   await h.clock.advance(500)
   h.source.event('assigned', [P0])
-  await done(h, 3)
+  await completed(h, 3)
   t.same(h.batches, [[0, 1, 2]])
   await stop(h)
 })
 
 t.test('a retry waits for its own time only, not for a batch', async t => {
   let tries = 0
-  const h = run({
+  const h = harnessOf({
     waitMs: 10_000,
     maxRecords: 3,
     handle: async records => records.map(({ offset }) => offset === 0 && ++tries === 1 ? new Error('once') : null)
   }, distinct(3))
   await h.clock.until(() => h.batches.length > 0, 'the batch')
   const from = h.clock.now()
-  await done(h, 3)
+  await completed(h, 3)
   t.ok(h.clock.now() - from < 1_000)
   await stop(h)
 })
@@ -292,8 +281,9 @@ t.test('a retry waits for its own time only, not for a batch', async t => {
 t.test('what is said of a whole batch is a BatchFailedError with the thrown error as its cause', async t => {
   const thrown = new Error('poison')
   const errors: Error[] = []
-  const h = run({ handle: records => { if (many(records)) throw thrown } }, distinct(2), {}, { failed: error => { errors.push(error) } })
-  await done(h, 2)
+  const handle: TestBatchHandler['handle'] = records => { if (many(records)) throw thrown }
+  const h = harnessOf({ handle }, distinct(2), {}, { failed: error => { errors.push(error) } })
+  await completed(h, 2)
   t.equal(errors.length, 2)
   t.ok(errors.every(error => error instanceof BatchFailedError && error.cause === thrown))
   await stop(h)

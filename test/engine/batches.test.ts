@@ -1,11 +1,8 @@
 import t from 'tap'
 import { BatchFailedError } from '../../src/engine/attempt-errors.js'
 import { BatchAnswerError } from '../../src/engine/batch-answer.js'
-import type { EngineOptions } from '../../src/engine/engine.js'
 import type { KafkaRecord } from '../../src/record.js'
-import {
-  committedOf, distinct, harness, P0, P1, stop, type Harness, type HarnessPorts, type TestBatchHandler
-} from '../support/engine-harness.js'
+import { committedOf, completed, distinct, harnessOf, P0, P1, stop, type TestBatchHandler } from '../support/engine-harness.js'
 import { record } from '../support/fake-source.js'
 
 // What a handler of batches gets, and what becomes of the records of one, within the engine. How they are taken is in
@@ -16,24 +13,14 @@ function keyed (keys: string, from = 0): KafkaRecord[] {
   return [...keys].map((key, n) => record({ ...P0, offset: from + n, key: key === '-' ? null : Buffer.from(key) }))
 }
 
-function run (
-  handler: TestBatchHandler, records: readonly KafkaRecord[], options: Partial<EngineOptions> = {}, ports: HarnessPorts = {}
-): Harness {
-  const h = harness(handler, options, ports)
-  h.source.append(records)
-  h.source.event('assigned', [P0, P1])
-  return h
-}
-
-const done = async (h: Harness, count: number) => await h.clock.until(() => h.completed.length === count, `${count} completed`)
 const ok = () => {}
 
 t.test('by partition, keys together: in offset order, full as long as there is enough, and the rest as it is', async t => {
   const seen: string[] = []
-  const h = run({
+  const h = harnessOf({
     maxRecords: 4, handle: async (records, { attempts }) => { seen.push(records.map(({ key }) => key!.toString()).join('') + attempts.join('')) }
   }, keyed('aabcabcaab'))
-  await done(h, 10)
+  await completed(h, 10)
   t.same(h.batches.flat().sort((a, b) => a - b), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
   for (const batch of h.batches) t.same(batch, [...batch].sort((a, b) => a - b))
   t.equal(seen[0], 'aaaa1111', 'a lane gives all that it has')
@@ -42,17 +29,17 @@ t.test('by partition, keys together: in offset order, full as long as there is e
 })
 
 t.test('by key: one key in a batch, and records without a key among themselves', async t => {
-  const h = run({ maxRecords: 3, by: 'key', handle: ok }, keyed('ab-aab--a-'), { maxInFlight: 1 })
-  await done(h, 10)
+  const h = harnessOf({ maxRecords: 3, by: 'key', handle: ok }, keyed('ab-aab--a-'), { maxInFlight: 1 })
+  await completed(h, 10)
   t.same(h.batches, [[0, 3, 4], [1, 5], [2, 6, 7], [8], [9]])
   await stop(h)
 })
 
 for (const order of ['unordered', 'partition'] as const) {
   t.test(`${order}: the records of a partition as they come, and never of two`, async t => {
-    const h = run({ maxRecords: 4, handle: async (_records, _attempt, clock) => { await clock.sleep(10) } },
+    const h = harnessOf({ maxRecords: 4, handle: async (_records, _attempt, clock) => { await clock.sleep(10) } },
       [...distinct(6), ...distinct(5, 0, P1)], { order })
-    await done(h, 11)
+    await completed(h, 11)
     t.same(h.batches.map(batch => batch.join()).sort(), ['0,1,2,3', '0,1,2,3', '4', '4,5'])
     t.equal(h.peak, order === 'partition' ? 2 : 4)
     await stop(h)
@@ -60,25 +47,26 @@ for (const order of ['unordered', 'partition'] as const) {
 }
 
 t.test('a batch is one handler in flight, whatever the number of its records', async t => {
-  const h = run({ maxRecords: 5, handle: async (_records, _attempt, clock) => { await clock.sleep(10) } }, distinct(40), { maxInFlight: 3 })
+  const handle: TestBatchHandler['handle'] = async (_records, _attempt, clock) => { await clock.sleep(10) }
+  const h = harnessOf({ maxRecords: 5, handle }, distinct(40), { maxInFlight: 3 })
   await h.clock.until(() => h.engine.state.inFlight > 0, 'a start')
   t.equal(h.engine.state.inFlight, 3)
   t.equal(h.engine.state.partitions[0].inFlight, 3)
   t.equal(h.engine.state.waiting, 25)
-  await done(h, 40)
+  await completed(h, 40)
   t.equal(h.peak, 3)
   await stop(h)
 })
 
 t.test('what fails is tried again alone, with its attempts counted, and goes to the dead letters by itself', async t => {
   const attempts: number[][] = []
-  const h = run({
+  const h = harnessOf({
     handle: async (records, attempt) => {
       attempts.push([...attempt.attempts])
       return records.map(({ offset }) => offset === 1 ? new Error('bad') : undefined)
     }
   }, distinct(4))
-  await done(h, 4)
+  await completed(h, 4)
   t.same(h.batches, [[0, 1, 2, 3], [1], [1]])
   t.same(attempts, [[1, 1, 1, 1], [2], [3]])
   t.same(h.letters.map(({ record: { offset }, attempts, error }) => [offset, attempts, error.message]), [[1, 3, 'bad']])
@@ -88,7 +76,7 @@ t.test('what fails is tried again alone, with its attempts counted, and goes to 
 
 t.test('a record that came after a failed one of its lane is given back, whatever was answered for it, with no attempt counted', async t => {
   const seen: string[] = []
-  const h = run({
+  const h = harnessOf({
     handle: async (records, { attempts }) => {
       seen.push(records.map(({ offset }, n) => `${offset}:${attempts[n]}`).join(' '))
       return records.map(({ offset }, n) => offset === 1 && attempts[n] === 1 ? new Error('not yet') : offset === 3 ? new Error('bad') : null)
@@ -97,16 +85,16 @@ t.test('a record that came after a failed one of its lane is given back, whateve
   await h.clock.advance(20)
   t.same(seen, ['0:1 1:1 2:1 3:1'])
   t.same(h.completed, ['t/0/0', 't/0/2'])
-  await done(h, 4)
+  await completed(h, 4)
   t.same(seen.slice(1), ['1:2', '3:1', '3:2'], 'the later one waited for the first, and had an attempt less')
   await stop(h)
 })
 
 t.test('with partition order the first that fails stops all that come after it', async t => {
-  const h = run({
+  const h = harnessOf({
     handle: async (records, { attempts }) => records.map(({ offset }, n) => offset === 1 && attempts[n] === 1 ? new Error('not yet') : null)
   }, distinct(4), { order: 'partition' })
-  await done(h, 4)
+  await completed(h, 4)
   t.same(h.batches, [[0, 1, 2, 3], [1], [2, 3]])
   t.same(h.completed, ['t/0/0', 't/0/1', 't/0/2', 't/0/3'])
   await stop(h)
@@ -114,29 +102,29 @@ t.test('with partition order the first that fails stops all that come after it',
 
 t.test('where a batch fails as a whole, the records of a lane go alone in their order, and only the first has an attempt less', async t => {
   const seen: string[] = []
-  const h = run({
+  const h = harnessOf({
     handle: async (records, { attempts }) => {
       seen.push(records.map(({ offset }, n) => `${offset}:${attempts[n]}`).join(' '))
       if (records.length > 1) throw new Error('whole')
     }
   }, distinct(4), { order: 'partition' })
-  await done(h, 4)
+  await completed(h, 4)
   t.same(seen, ['0:1 1:1 2:1 3:1', '0:2', '1:1', '2:1', '3:1'])
   await stop(h)
 })
 
 t.test('one that is dropped is done: what came after it stands', async t => {
-  const h = run({
+  const h = harnessOf({
     handle: async records => records.map(({ offset }) => offset === 1 ? Object.assign(new Error('no use'), { drop: true }) : null)
   }, distinct(4), { order: 'partition' })
-  await done(h, 4)
+  await completed(h, 4)
   t.same(h.batches, [[0, 1, 2, 3]])
   t.same(h.outcomes, ['handled', 'skipped', 'handled', 'handled'])
   await stop(h)
 })
 
 t.test('what is no good goes to the dead letters at once, and what waits waits for as long as it asked', async t => {
-  const h = run({
+  const h = harnessOf({
     handle: async (records, { attempts }) => records.map(({ offset }, n) => {
       if (offset === 0) return { status: 'rejected', reason: Object.assign(new Error('bad'), { retriable: false }) }
       if (offset === 1 && attempts[n] === 1) return { status: 'rejected', reason: Object.assign(new Error('busy'), { retryAfterMs: 5000 }) }
@@ -148,7 +136,7 @@ t.test('what is no good goes to the dead letters at once, and what waits waits f
   t.same(h.completed, ['t/0/2', 't/0/0'])
   await h.clock.advance(300)
   t.same(h.batches, [[0, 1, 2], [1]])
-  await done(h, 3)
+  await completed(h, 3)
   await stop(h)
 })
 
@@ -161,8 +149,8 @@ for (const [what, handle] of Object.entries<TestBatchHandler['handle']>({
 })) {
   for (const maxAttempts of [1, 3]) {
     t.test(`${what}, with ${maxAttempts} attempts: all failed, none is dead-lettered or dropped, each is tried alone`, async t => {
-      const h = run({ handle }, distinct(3), { retry: { maxAttempts, backoffMs: 1, backoffMaxMs: 1 } })
-      await done(h, 3)
+      const h = harnessOf({ handle }, distinct(3), { retry: { maxAttempts, backoffMs: 1, backoffMaxMs: 1 } })
+      await completed(h, 3)
       t.same(h.batches[0], [0, 1, 2])
       t.same(h.batches.slice(1).map(batch => batch.join()).sort(), ['0', '1', '2'])
       t.same(h.outcomes, ['handled', 'handled', 'handled'])
@@ -174,13 +162,13 @@ for (const [what, handle] of Object.entries<TestBatchHandler['handle']>({
 
 t.test('a poison record takes no other with it: it alone goes to the dead letters, and the others lose one attempt at most', async t => {
   const most = new Map<number, number>()
-  const h = run({
+  const h = harnessOf({
     handle: async (records, { attempts }) => {
       records.forEach(({ offset }, n) => most.set(offset, attempts[n]))
       if (records.some(({ offset }) => offset === 5)) throw new Error('poison')
     }
   }, keyed('abcabcabcabc'))
-  await done(h, 12)
+  await completed(h, 12)
   t.same(h.letters.map(({ record: { offset }, error }) => [offset, error.message]), [[5, 'poison']])
   for (const [offset, attempts] of most) t.ok(offset === 5 ? attempts === 3 : attempts <= 2, `${offset}: ${attempts}`)
   await stop(h)
@@ -188,9 +176,9 @@ t.test('a poison record takes no other with it: it alone goes to the dead letter
 
 t.test('what is said of a batch that failed as a whole names how many, and why; of one of one, only why', async t => {
   const errors: Error[] = []
-  const h = run({ handle: () => 'nonsense' }, distinct(2), { retry: { maxAttempts: 2, backoffMs: 1, backoffMaxMs: 1 } },
+  const h = harnessOf({ handle: () => 'nonsense' }, distinct(2), { retry: { maxAttempts: 2, backoffMs: 1, backoffMaxMs: 1 } },
     { failed: error => { errors.push(error) } })
-  await done(h, 2)
+  await completed(h, 2)
   t.ok(errors[0] instanceof BatchFailedError)
   t.match(errors[0], { message: /^the handler failed for a batch of 2 records as a whole: the handler's answer is not understood: / })
   t.ok(h.letters.every(({ error }) => error instanceof BatchAnswerError))

@@ -3,6 +3,7 @@ import t, { type Test } from 'tap'
 import { startGateway, type GatewayOptions } from '../support/gateway.js'
 import { noKafka, sharedKafka, uniqueName, waitFor } from '../support/kafka.js'
 import { CommitWatch, Ledger, countHandled, idOf, orderViolations, type LedgerEntry } from '../support/ledger.js'
+import { writeKeyed } from '../support/load.js'
 import { headersOf, obedient, order as told } from '../support/obedient.js'
 
 // The handler of test/support/handlers/either-way.js takes batches: it answers record by record.
@@ -92,8 +93,7 @@ async function setting (t: Test, env: GatewayOptions['env']): Promise<Setting> {
   t.comment(`seed ${seed}`)
   const kafka = await sharedKafka()
   const topic = await kafka.createTopic(uniqueName('batches'), { partitions: 4 })
-  const written = (await kafka.produce(topic, Array.from({ length: RECORDS }, (_, i) => ({ key: `key-${i % 100}`, value: `${i}` }))))
-    .map(place => ({ topic, ...place }))
+  const written = await writeKeyed(kafka, topic, RECORDS, 100)
   const ledger = new Ledger()
   t.teardown(() => ledger.remove())
   const group = uniqueName('batches')

@@ -3,6 +3,7 @@ import t from 'tap'
 import { startGateway } from '../support/gateway.js'
 import { noKafka, sharedKafka, uniqueName, waitFor } from '../support/kafka.js'
 import { CommitWatch, Ledger, countHandled, orderViolations } from '../support/ledger.js'
+import { writeKeyed } from '../support/load.js'
 
 const RECORDS = 4000
 const KILLS = 3
@@ -14,8 +15,7 @@ t.test('killed again and again, nothing is skipped, and no commit ever passes a 
   t.comment(`seed ${seed}`)
   const kafka = await sharedKafka()
   const topic = await kafka.createTopic(uniqueName('crash'), { partitions: 4 })
-  const written = (await kafka.produce(topic, Array.from({ length: RECORDS }, (_, i) => ({ key: `key-${i % 200}`, value: `${i}` }))))
-    .map(place => ({ topic, ...place }))
+  const written = await writeKeyed(kafka, topic, RECORDS, 200)
   const ledger = new Ledger()
   t.teardown(() => ledger.remove())
   const group = uniqueName('crash')

@@ -3,6 +3,7 @@ import t from 'tap'
 import { startGateway } from '../support/gateway.js'
 import { noKafka, sharedKafka, uniqueName, waitFor } from '../support/kafka.js'
 import { CommitWatch, Ledger, countHandled, orderViolations } from '../support/ledger.js'
+import { writeKeyed } from '../support/load.js'
 
 t.setTimeout(180_000)
 t.jobs = 2
@@ -13,8 +14,7 @@ for (const { order, records } of [{ order: 'partition', records: 600 }, { order:
     t.comment(`seed ${seed}`)
     const kafka = await sharedKafka()
     const topic = await kafka.createTopic(uniqueName('graceful'), { partitions: 3 })
-    const written = (await kafka.produce(topic, Array.from({ length: records }, (_, i) => ({ key: `key-${i % 50}`, value: `${i}` }))))
-      .map(place => ({ topic, ...place }))
+    const written = await writeKeyed(kafka, topic, records, 50)
     const ledger = new Ledger()
     t.teardown(() => ledger.remove())
     const group = uniqueName('graceful')

@@ -3,6 +3,7 @@ import t from 'tap'
 import { startGateway } from '../support/gateway.js'
 import { noKafka, sharedKafka, uniqueName, waitFor } from '../support/kafka.js'
 import { Ledger, countHandled, orderViolations, peakInFlight } from '../support/ledger.js'
+import { writeKeyed } from '../support/load.js'
 
 const RECORDS = 10_000
 const KEYS = 100
@@ -12,8 +13,7 @@ t.test('10,000 records of 100 keys are handled once each, side by side, and in o
   t.comment(`seed ${seed}`)
   const kafka = await sharedKafka()
   const topic = await kafka.createTopic(uniqueName('order'), { partitions: 4 })
-  const written = (await kafka.produce(topic, Array.from({ length: RECORDS }, (_, i) => ({ key: `key-${i % KEYS}`, value: `${i}` }))))
-    .map(place => ({ topic, ...place }))
+  const written = await writeKeyed(kafka, topic, RECORDS, KEYS)
   const ledger = new Ledger()
   t.teardown(() => ledger.remove())
   const group = uniqueName('order')

@@ -5,23 +5,12 @@ import t from 'tap'
 import { stringify } from 'yaml'
 import { startGateway } from '../support/gateway.js'
 import { noKafka, sharedKafka, uniqueName, waitFor } from '../support/kafka.js'
-import { Ledger, countHandled, orderViolations, type LedgerEntry } from '../support/ledger.js'
+import { Ledger, countHandled, orderViolations, peakInFlight } from '../support/ledger.js'
 
 t.setTimeout(180_000)
 
 const TOTAL = 5
 const handler = (name: string) => fileURLToPath(new URL(`../support/handlers/${name}`, import.meta.url))
-
-/** The most handlers that ever ran at once. */
-function peakOf (entries: readonly LedgerEntry[]): number {
-  let running = 0
-  let peak = 0
-  for (const { what } of entries) {
-    running += what === 'start' ? 1 : -1
-    peak = Math.max(peak, running)
-  }
-  return peak
-}
 
 t.test('two consumers in one process: one that is stuck does not stop the other, a signal drains both, none is lost', { skip: noKafka }, async t => {
   const kafka = await sharedKafka()
@@ -92,7 +81,7 @@ t.test('two consumers in one process: one that is stuck does not stop the other,
   const { missing, repeated, unknown } = countHandled(ledger, [...writtenSlow, ...writtenQuick])
   t.strictSame({ missing, repeated, unknown }, { missing: [], repeated: [], unknown: 0 })
   t.strictSame(orderViolations(ledger.entries), [])
-  t.ok(peakOf(ledger.entries) <= TOTAL, `at most ${peakOf(ledger.entries)} at once`)
+  t.ok(peakInFlight(ledger.entries) <= TOTAL, `at most ${peakInFlight(ledger.entries)} at once`)
   t.equal(await kafka.committedOffset(careful, slow, 0), 30)
 })
 

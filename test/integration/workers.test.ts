@@ -3,6 +3,7 @@ import t, { type Test } from 'tap'
 import { startGateway } from '../support/gateway.js'
 import { noKafka, sharedKafka, uniqueName, waitFor } from '../support/kafka.js'
 import { countHandled, Ledger, orderViolations, peakInFlight } from '../support/ledger.js'
+import { writeKeyed } from '../support/load.js'
 
 const THREADS = 2
 
@@ -12,8 +13,7 @@ async function busy (t: Test, records: number, keys: number, env: Readonly<Recor
   t.comment(`seed ${seed}`)
   const kafka = await sharedKafka()
   const topic = await kafka.createTopic(uniqueName('busy'), { partitions: 4 })
-  const written = (await kafka.produce(topic, Array.from({ length: records }, (_, i) => ({ key: `key-${i % keys}`, value: `${i}` }))))
-    .map(place => ({ topic, ...place }))
+  const written = await writeKeyed(kafka, topic, records, keys)
   const ledger = new Ledger()
   t.teardown(() => ledger.remove())
   const group = uniqueName('busy')

@@ -1,17 +1,13 @@
 import { once } from 'node:events'
-import { connect, type AddressInfo } from 'node:net'
+import { connect } from 'node:net'
 import t, { type Test } from 'tap'
-import { bodiesMaxBytes, produceApp } from '../support/produce-app.js'
+import { until } from '../support/gateway-app.js'
+import { bodiesMaxBytes, listeningApp } from '../support/produce-app.js'
 
 async function listening (t: Test) {
-  const { app, kafka } = await produceApp()
-  t.teardown(() => {
-    app.server.closeAllConnections()
-    return app.close()
-  })
-  await app.listen({ host: '127.0.0.1', port: 0 })
+  const { app, kafka, port } = await listeningApp(t)
   const held = async () => Number(/^sluice_http_body_bytes (\d+)$/m.exec(await app.metrics.scrape())![1])
-  return { app, kafka, port: (app.server.address() as AddressInfo).port, held }
+  return { kafka, port, held }
 }
 
 /** A client that has sent a part of a body and goes on when it is told to. */
@@ -33,10 +29,6 @@ async function sender (t: Test, port: number, head: string, sent: string) {
   }
 }
 
-async function until (condition: () => Promise<boolean>): Promise<void> {
-  while (!await condition()) await new Promise(resolve => { setTimeout(resolve, 5) })
-}
-
 const announced = (length: number) => `Content-Length: ${length}\r\n`
 const chunk = (text: string) => `${text.length.toString(16)}\r\n${text}\r\n`
 
@@ -46,7 +38,7 @@ t.test('bodies that do not come to their end hold so much together, and who want
   const first = await sender(t, port, announced(quarter + 1), 'x'.repeat(quarter))
   const second = await sender(t, port, 'Transfer-Encoding: chunked\r\n', chunk('y'.repeat(quarter)))
   for (let others = 0; others < 2; others++) await sender(t, port, announced(quarter + 1), 'x'.repeat(quarter))
-  await until(async () => await held() === bodiesMaxBytes)
+  await until(async () => await held() === bodiesMaxBytes, 'so many bytes to be held')
 
   const late = await sender(t, port, announced(20_000), 'z')
   t.match(await late.answered(), /^HTTP\/1\.1 503 [^]*retry-after: 5[^]*SLUICE_BODIES_FULL/)
@@ -56,27 +48,26 @@ t.test('bodies that do not come to their end hold so much together, and who want
   t.match(await short.answered(), /^HTTP\/1\.1 200 /, 'a short one')
 
   second.leave()
-  await until(async () => await held() === 3 * quarter)
+  await until(async () => await held() === 3 * quarter, 'so many bytes to be held')
   first.write('x')
   t.match(await first.answered(), /^HTTP\/1\.1 200 /)
-  await until(async () => await held() === 2 * quarter)
+  await until(async () => await held() === 2 * quarter, 'so many bytes to be held')
   t.same(kafka.sent.map(({ value }) => value!.length), [16_384, quarter + 1])
 })
 
 t.test('a header alone takes nothing from others', async t => {
   const { port, held } = await listening(t)
   for (let n = 0; n < 10; n++) await sender(t, port, announced(1_000_000), 'x')
-  await until(async () => await held() === 10)
+  await until(async () => await held() === 10, 'so many bytes to be held')
   const other = await sender(t, port, announced(900_000), 'x'.repeat(900_000))
   t.match(await other.answered(), /^HTTP\/1\.1 200 /)
-  await until(async () => await held() === 10)
+  await until(async () => await held() === 10, 'so many bytes to be held')
 })
 
 t.test('a stream of lines does not count', async t => {
-  const { app, held } = await listening(t)
+  const { port, held } = await listening(t)
   const line = '{"value":1}\n'
   const body = new Blob([line.repeat(400_000)])
-  const { port } = app.server.address() as AddressInfo
   const response = await fetch(`http://127.0.0.1:${port}/topics/a/records?results=errors`, { method: 'POST', headers: { 'content-type': 'application/x-ndjson' }, body })
   t.match(await response.text(), /"done":true,"succeeded":400000/)
   t.equal(await held(), 0)

@@ -1,17 +1,7 @@
 import { once } from 'node:events'
-import { connect, type AddressInfo } from 'node:net'
-import t, { type Test } from 'tap'
-import { bodyLimitBytes, produceApp } from '../support/produce-app.js'
-
-async function listening (t: Test) {
-  const { app, kafka } = await produceApp()
-  t.teardown(() => {
-    app.server.closeAllConnections()
-    return app.close()
-  })
-  await app.listen({ host: '127.0.0.1', port: 0 })
-  return { app, kafka, port: (app.server.address() as AddressInfo).port }
-}
+import { connect } from 'node:net'
+import t from 'tap'
+import { bodyLimitBytes, listeningApp } from '../support/produce-app.js'
 
 const head = (more: string, path = '/topics/a/records', type = 'application/json') =>
   `POST ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: ${type}\r\n${more}\r\n`
@@ -43,7 +33,7 @@ function * bytes (size: number, chunked: boolean): Generator<string> {
 }
 
 t.test('a body that is too long: who is still sending gets the answer with the limit, and the connection ends', async t => {
-  const { port, kafka } = await listening(t)
+  const { port, kafka } = await listeningApp(t)
   for (const size of [bodyLimitBytes + 50_000, 10_000_000]) {
     for (const chunked of [false, true]) {
       const { answer } = await exchange(port, [head(chunked ? 'Transfer-Encoding: chunked\r\n' : `Content-Length: ${size}\r\n`), ...bytes(size, chunked)])
@@ -56,13 +46,13 @@ t.test('a body that is too long: who is still sending gets the answer with the l
 })
 
 t.test('an announced body that is too long is refused before any of it has come', async t => {
-  const { port } = await listening(t)
+  const { port } = await listeningApp(t)
   const { answer } = await exchange(port, [head(`Content-Length: ${bodyLimitBytes + 1}\r\n`)], { readFirst: true })
   t.match(answer, /^HTTP\/1\.1 413 /)
 })
 
 t.test('who expects to be told to go on is told when its body is about to be read, and not where it is refused', async t => {
-  const { port } = await listening(t)
+  const { port } = await listeningApp(t)
   const expecting = 'Expect: 100-continue\r\nConnection: close\r\n'
   const body = '{"value":1}'
   const taken = await exchange(port, [head(`${expecting}Content-Length: ${body.length}\r\n`), body], { readFirst: true })
@@ -77,7 +67,7 @@ t.test('who expects to be told to go on is told when its body is about to be rea
 })
 
 t.test('a long stream to a topic that does not exist: the answer arrives though the client is still sending', async t => {
-  const { port } = await listening(t)
+  const { port } = await listeningApp(t)
   const { answer } = await exchange(port, [
     head('Transfer-Encoding: chunked\r\n', '/topics/nope/records', 'application/x-ndjson'), ...bytes(5_000_000, true)
   ])
@@ -85,7 +75,7 @@ t.test('a long stream to a topic that does not exist: the answer arrives though 
 })
 
 t.test('a short body that was not read costs nobody the connection', async t => {
-  const { app, port } = await listening(t)
+  const { app, port } = await listeningApp(t)
   const socket = connect({ host: '127.0.0.1', port })
   let answers = ''
   socket.on('data', (chunk: Buffer) => { answers += chunk.toString() })

@@ -168,3 +168,16 @@ export function committedOf ({ source }: Harness, partition: { topic: string, pa
   const offset = source.committedOffsets.get(idOf(partition)) ?? -1
   return { offset, progress: decodeProgress(source.committedMetadata.get(idOf(partition)) ?? '', offset) }
 }
+
+/** A harness whose source has these records, with both partitions assigned. */
+export function harnessOf (
+  handler: Handler | TestBatchHandler, records: readonly KafkaRecord[], options: Partial<EngineOptions> = {}, ports: HarnessPorts = {}
+): Harness {
+  const h = harness(handler, options, ports)
+  h.source.append(records)
+  h.source.event('assigned', [P0, P1])
+  return h
+}
+
+/** Waits until so many records are completed. */
+export const completed = async (h: Harness, count: number) => await h.clock.until(() => h.completed.length === count, `${count} completed`)

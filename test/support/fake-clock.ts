@@ -13,6 +13,8 @@ export class FakeClock implements Clock {
 
   now (): number { return this.#now }
   random (): number { return this.#random() }
+  /** How many are set. */
+  get timers (): number { return this.#timers.length }
 
   schedule (delayMs: number, fn: () => void): () => void {
     const timer = { at: this.#now + Math.max(0, delayMs), fn }

@@ -8,6 +8,12 @@ export function restless (ledger: Ledger, seed: number): Record<string, string |
   return { LEDGER_FILE: ledger.file, LEDGER_SEED: seed, LEDGER_MIN_MS: 1, LEDGER_MAX_MS: 12, LEDGER_SLOW_SHARE: 0.01, LEDGER_SLOW_MS: 300 }
 }
 
+/** Writes so many records, of so many keys in turn, each with its number as its value. Returns where they went. */
+export async function writeKeyed (kafka: Kafka, topic: string, records: number, keys: number): Promise<Load['written']> {
+  const places = await kafka.produce(topic, Array.from({ length: records }, (_, i) => ({ key: `key-${i % keys}`, value: `${i}` })))
+  return places.map(place => ({ topic, ...place }))
+}
+
 /** Records that are written for as long as a test wants. */
 export interface Load {
   /** Where those went that were acknowledged so far. */

@@ -1,4 +1,6 @@
 import type { Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { Test } from 'tap'
 import Fastify, { type FastifyHttpOptions, type FastifyInstance } from 'fastify'
 import auth from '../../plugins/auth.js'
 import bodyBudget from '../../plugins/body-budget.js'
@@ -78,4 +80,15 @@ export async function produceApp (
   // As after the first connection: the list of topics is at hand, and no request waits for it.
   await kafka.refreshTopics()
   return { app, kafka, logged }
+}
+
+/** The same, and it listens; connections that are still open are cut when the test ends. */
+export async function listeningApp (t: Test) {
+  const { app, kafka } = await produceApp()
+  t.teardown(() => {
+    app.server.closeAllConnections()
+    return app.close()
+  })
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  return { app, kafka, port: (app.server.address() as AddressInfo).port }
 }
