@@ -68,7 +68,7 @@ export function hasCommand (name) {
 /** Installs Debian packages if that can be done without asking anybody; returns the plan when it cannot, null when they are there. */
 export async function aptInstall (wanted, why) {
   const dpkg = hasCommand('dpkg-query')
-    ? await run('dpkg-query', ['-W', '-f', '${Package} ${db:Status-Status}\n', ...wanted]) // eslint-disable-line no-template-curly-in-string
+    ? await run('dpkg-query', ['-W', '-f', '${Package} ${db:Status-Status}\n', ...wanted]) // eslint-disable-line no-template-curly-in-string -- dpkg's own
     : { output: '' }
   const sudo = () => hasCommand('sudo') && spawnSyncOk('sudo', ['-n', 'true'])
   const root = process.getuid?.() === 0

@@ -11,7 +11,7 @@ const required = ['specversion', 'id', 'source', 'type'] as const
 const core = new Set(['specversion', 'id', 'source', 'type', 'datacontenttype', 'dataschema', 'subject', 'time', 'partitionkey'])
 
 // What the type String leaves out: control characters, halves of surrogate pairs, noncharacters.
-// eslint-disable-next-line no-control-regex
+// eslint-disable-next-line no-control-regex -- they are what is looked for
 const notText = /[\u0000-\u001f\u007f-\u009f\ufdd0-\ufdef\ufffe\uffff]/
 /** The same as a JSON Schema has it. */
 export const attributePattern = '^[^\\u0000-\\u001f\\u007f-\\u009f\\ufdd0-\\ufdef\\ufffe\\uffff]*$'

@@ -23,7 +23,7 @@ const orders = {
   drop () { throw Object.assign(new Error('of no use to anybody'), { drop: true }) },
   /** Ends its process before anybody can know why. */
   'kill-process' () { process.kill(process.pid, 'SIGKILL') },
-  'throw-no-error' () { throw 'just text' }, // eslint-disable-line no-throw-literal
+  'throw-no-error' () { throw 'just text' }, // eslint-disable-line no-throw-literal -- a handler may
   /** Takes no notice of its signal, and never ends. */
   'hang-deaf': never,
   /** Ends with its signal's reason. */
