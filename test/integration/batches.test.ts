@@ -3,7 +3,7 @@ import t, { type Test } from 'tap'
 import { startGateway, type GatewayOptions } from '../support/gateway.js'
 import { noKafka, sharedKafka, uniqueName, waitFor } from '../support/kafka.js'
 import { CommitWatch, Ledger, countHandled, idOf, orderViolations, type LedgerEntry } from '../support/ledger.js'
-import { writeKeyed } from '../support/load.js'
+import { load, writeKeyed, type Load } from '../support/load.js'
 import { headersOf, obedient, order as told } from '../support/obedient.js'
 
 // The handler of test/support/handlers/either-way.js takes batches: it answers record by record.
@@ -83,7 +83,9 @@ interface Setting {
   readonly start: () => ReturnType<typeof startGateway>
   readonly ledger: Ledger
   readonly watch: CommitWatch
-  readonly written: { topic: string, partition: number, offset: number }[]
+  readonly written: Load['written']
+  /** Writes more, until it is stopped; `written` has it then. */
+  readonly feed: () => { stop: () => Promise<void> }
   /** Everything was handled, the group's offsets are the ends, and no commit was ever ahead. */
   readonly check: (gone?: ReadonlySet<number>) => Promise<string[]>
 }
@@ -125,6 +127,15 @@ async function setting (t: Test, env: GatewayOptions['env']): Promise<Setting> {
     t.teardown(() => gateway.kill())
     return gateway
   }
+  const feed = () => {
+    const more = load(t, kafka, topic, { everyMs: 50 })
+    return {
+      stop: async () => {
+        await more.stop()
+        written.push(...more.written)
+      }
+    }
+  }
   const watch = new CommitWatch(kafka, group, ledger)
   t.teardown(() => watch.abandon())
   const check = async (gone?: ReadonlySet<number>) => {
@@ -138,7 +149,7 @@ async function setting (t: Test, env: GatewayOptions['env']): Promise<Setting> {
     t.ok(batchesOf(ledger).some(({ length }) => length > 5))
     return repeated
   }
-  return { start, ledger, watch, written, check }
+  return { start, ledger, watch, written, feed, check }
 }
 
 for (const [order, by] of [['key', 'partition'], ['partition', 'partition'], ['key', 'key']] as const) {
@@ -160,7 +171,7 @@ for (const [order, by] of [['key', 'partition'], ['partition', 'partition'], ['k
 }
 
 t.test('stopped and joined in the middle of batches, nothing is handled twice', { skip: noKafka }, async t => {
-  const { start, ledger, check } = await setting(t, { KAFKA_ORDER: 'key' })
+  const { start, ledger, written, feed, check } = await setting(t, { KAFKA_ORDER: 'key' })
   const handledBy = (pid: number) => ledger.entries.filter(entry => entry.what === 'end' && entry.pid === pid).length
   const first = await start()
   await waitFor('the first to work', () => ledger.handled.size >= 200, { timeoutMs: 30_000, everyMs: 5 })
@@ -169,9 +180,12 @@ t.test('stopped and joined in the middle of batches, nothing is handled twice', 
     ledger.entries.filter(({ what }) => what !== 'start').length, 'whatever was started was finished')
   const second = await start()
   await waitFor('the second to work', () => handledBy(second.pid) >= 200, { timeoutMs: 30_000, everyMs: 5 })
+  // A process takes seconds to start and to join: without more to come, the second would have done everything alone.
+  const feeding = feed()
   const third = await start()
   await waitFor('the third to work beside it', () => handledBy(third.pid) >= 100, { timeoutMs: 30_000, everyMs: 5 })
-  await waitFor('everything to be handled', () => ledger.handled.size >= RECORDS, { timeoutMs: 60_000 })
+  await feeding.stop()
+  await waitFor('everything to be handled', () => ledger.handled.size >= written.length, { timeoutMs: 60_000 })
   t.strictSame(await second.stop(), { code: 0, signal: null })
   t.strictSame(await third.stop(), { code: 0, signal: null })
   t.strictSame(await check(), [], 'none twice')
