@@ -24,6 +24,11 @@ declare module 'fastify' {
      * the end: a receipt, or for a batch (a request whose answer `batchAnswer` made) `{ "records": [...] }`.
      */
     idempotent?: true | Written
+    /**
+     * Which request headers become part of what the route produces, beside its body and what its query says: for a request, whether
+     * a name (in lower case) is one of them. Absent: none. With another value of such a header it is another request.
+     */
+    recordHeaders?: (request: FastifyRequest) => (name: string) => boolean
   }
 }
 
@@ -98,7 +103,7 @@ export default fp<IdempotencyLimits>(async (fastify, limits) => {
       const { path, query } = parts(request)
       const claim = table.claim(
         digest(request.principal.name, request.method, path, keyed.key), request.principal.name,
-        digest(query, request.headers['content-type'] ?? '', keyed.body.digest('base64')))
+        digest(query, keyed.body.digest('base64'), ...decidingHeaders(request)))
       idempotencyClaims.inc({ result: claim.kind })
       switch (claim.kind) {
         case 'new':
@@ -114,7 +119,7 @@ export default fp<IdempotencyLimits>(async (fastify, limits) => {
           return
         case 'reused':
           done(new SluiceError('SLUICE_IDEMPOTENCY_KEY_REUSED',
-            'This Idempotency-Key came with another query, Content-Type or body before. Take a new key for a new request.'))
+            'This Idempotency-Key came with another query or body before, or with other headers that the record is made of. Take a new key for a new request.'))
           return
         case 'full':
           done(new SluiceError('SLUICE_IDEMPOTENCY_FULL', 'No more keys can be remembered. Nothing was produced.',
@@ -190,6 +195,22 @@ function parts ({ raw }: FastifyRequest): { path: string, query: string } {
   const url = raw.url ?? ''
   const mark = url.indexOf('?')
   return mark === -1 ? { path: url, query: '' } : { path: url.slice(0, mark), query: url.slice(mark) }
+}
+
+/**
+ * The headers that decide what is produced, in the order of their names, since HTTP gives the order in which different ones come no
+ * meaning. As they arrived: what stands in Content-Type need not be a media type. The trace context is not among them, though
+ * records carry it: whoever tries again does so in a span of its own.
+ */
+function decidingHeaders (request: FastifyRequest): string[] {
+  const { rawHeaders } = request.raw
+  const ofRecord = request.routeOptions.config.recordHeaders?.(request)
+  const found: [name: string, value: string][] = []
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i]!.toLowerCase()
+    if (name === 'content-type' || name === 'content-encoding' || ofRecord?.(name) === true) found.push([name, rawHeaders[i + 1]!])
+  }
+  return found.sort(([one], [other]) => one < other ? -1 : one > other ? 1 : 0).flat()
 }
 
 /** Of fixed length, whatever callers send. No part can be mistaken for two: each is preceded by its length. */

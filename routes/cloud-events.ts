@@ -3,7 +3,8 @@ import { Type } from 'typebox'
 import { accessErrors } from '../src/access.js'
 import { batchAnswer } from '../src/batch-result.js'
 import { attributePattern, maxAttributeLength, maxEventAttributes } from '../src/cloud-event-attributes.js'
-import { decodeEvents } from '../src/cloud-events.js'
+import { attributePrefix } from '../src/cloud-event-headers.js'
+import { decodeEvents, isBinaryMode } from '../src/cloud-events.js'
 import { problemResponses, SluiceError } from '../src/errors.js'
 import { jsonType } from '../src/media-types.js'
 import { prefersAsync } from '../src/prefer.js'
@@ -98,7 +99,13 @@ const cloudEventsRoute: FastifyPluginAsyncTypebox<CloudEventsRouteOptions> = asy
 
   fastify.post('/topics/:topic/events', {
     schema,
-    config: { right: 'produce', signed: true, idempotent: true, respondAsync: true },
+    config: {
+      right: 'produce',
+      signed: true,
+      idempotent: true,
+      recordHeaders: request => isBinaryMode(request) ? name => name.startsWith(attributePrefix) : () => false,
+      respondAsync: true
+    },
     // The schemas document what `checkTopicName` and `decodeEvents` check: they say better what is wrong.
     validatorCompiler: () => () => true,
     serializerCompiler: () => JSON.stringify,

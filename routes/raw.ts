@@ -7,7 +7,7 @@ import { jsonType } from '../src/media-types.js'
 import { prefersAsync } from '../src/prefer.js'
 import { produceErrors, produceOne } from '../src/produce.js'
 import { bodyBytes, takeBytes } from '../src/raw-body.js'
-import { rawQuerySchema, rawRecord, readRawQuery } from '../src/raw-record.js'
+import { rawHeaderNames, rawQuerySchema, rawRecord, readRawQuery } from '../src/raw-record.js'
 import { requestTimeoutMs } from '../src/request-timeout.js'
 import { signedOnly } from '../src/signed-request.js'
 import { tracer } from '../src/trace-context.js'
@@ -55,7 +55,13 @@ const rawRoute: FastifyPluginAsyncTypebox<RawRouteOptions> = async (fastify, opt
 
   fastify.post('/topics/:topic/raw', {
     schema,
-    config: { right: 'produce', signed: true, idempotent: true, respondAsync: true },
+    config: {
+      right: 'produce',
+      signed: true,
+      idempotent: true,
+      recordHeaders: request => rawHeaderNames(request, allowlist),
+      respondAsync: true
+    },
     // The schemas document what `checkTopicName` and `readRawQuery` check: they say better what is wrong.
     validatorCompiler: () => () => true,
     serializerCompiler: () => JSON.stringify,

@@ -2,6 +2,9 @@ import { isUtf8 } from 'node:buffer'
 import type { IncomingMessage } from 'node:http'
 import { SluiceError } from './errors.js'
 
+/** How the headers begin that are attributes. */
+export const attributePrefix = 'ce-'
+
 const fault = (name: string, what: string): SluiceError => new SluiceError('SLUICE_INVALID_REQUEST', `The header ce-${name.slice(0, 64)} ${what}.`)
 
 /**
@@ -15,8 +18,8 @@ export function eventAttributes ({ rawHeaders }: IncomingMessage): Map<string, s
   const attributes = new Map<string, string>()
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const header = rawHeaders[i]!.toLowerCase()
-    if (!header.startsWith('ce-')) continue
-    const name = header.slice('ce-'.length)
+    if (!header.startsWith(attributePrefix)) continue
+    const name = header.slice(attributePrefix.length)
     if (attributes.has(name)) throw fault(name, 'is there more than once')
     if (name === 'datacontenttype') throw fault(name, 'must not be there: in binary mode this attribute is the Content-Type')
     if (name === 'data' || name === 'data_base64') throw fault(name, 'must not be there: in binary mode the data are the body')

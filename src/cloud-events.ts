@@ -11,6 +11,8 @@ import { fromBase64 } from './strict-text.js'
 /** The header `content-type` of a record that holds an event in structured mode. */
 export const structuredType = 'application/cloudevents+json; charset=UTF-8'
 
+/** How the media types of whole events begin; any other type is that of an event's data. */
+const eventTypes = 'application/cloudevents'
 const typeHeader = new Set(['content-type'])
 
 type Mode = 'binary' | 'structured' | 'batched'
@@ -39,11 +41,15 @@ export function decodeEvents (topic: string, request: FastifyRequest, body: Buff
   }
 }
 
+/** Whether the attributes of the event in a request are among its headers; else the body is the whole event, or several. */
+export const isBinaryMode = ({ headers }: FastifyRequest): boolean =>
+  !(headers['content-type'] ?? '').trim().toLowerCase().startsWith(eventTypes)
+
 const unsupported = (why: string): SluiceError => new SluiceError('SLUICE_UNSUPPORTED_MEDIA_TYPE', why)
 
 function modeOf (contentType: string | undefined): Mode {
   const [type = '', ...parameters] = (contentType ?? '').toLowerCase().split(';').map(part => part.trim())
-  if (!type.startsWith('application/cloudevents')) return 'binary'
+  if (!type.startsWith(eventTypes)) return 'binary'
   const mode = type === 'application/cloudevents+json' ? 'structured' : type === 'application/cloudevents-batch+json' ? 'batched' : null
   if (mode === null) {
     throw unsupported('Of the event formats JSON is supported: application/cloudevents+json or application/cloudevents-batch+json. ' +

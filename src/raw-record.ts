@@ -65,6 +65,16 @@ export function readRawQuery (request: FastifyRequest, allowlist: HeaderAllowlis
   }
 }
 
+/** Which headers of a request to that route become part of its record; none where its query is one that `readRawQuery` refuses. */
+export function rawHeaderNames (request: FastifyRequest, allowlist: HeaderAllowlist): (name: string) => boolean {
+  try {
+    const { headerNames, query: { keyHeader } } = readRawQuery(request, allowlist)
+    return name => headerNames.has(name) || name === keyHeader?.toLowerCase()
+  } catch {
+    return () => false
+  }
+}
+
 /**
  * The record that a request to `POST /topics/{topic}/raw` asks for: its body as the value, byte for byte. An empty body is an
  * empty value, never a tombstone.

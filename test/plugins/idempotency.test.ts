@@ -73,6 +73,71 @@ t.test('another query, type or body with the same key is 422; another path is an
   t.equal(kafka.sent.length, 3)
 })
 
+t.test('another header that the record is made of is another request; any other header is not', async t => {
+  const { app, kafka } = await produceApp()
+  const event = { 'ce-specversion': '1.0', 'ce-id': '1', 'ce-source': '/s', 'ce-type': 't', 'content-type': 'text/plain' }
+  const whole = { 'content-type': 'application/cloudevents+json' }
+  const raw = '/topics/a/raw?keyHeader=X-Id&headers=x-event,X-More'
+  const asked = { 'x-id': 'k', 'x-event': 'push', 'x-more': 'm' }
+  const span = (id: string) => ({ traceparent: `00-${'1'.repeat(32)}-${id.repeat(16)}-01` })
+  type Headers = NonNullable<Sending['headers']>
+  const cases: { what: string, sending: Sending, same?: Headers[], different?: Headers[] }[] = [
+    {
+      what: 'a binary event',
+      sending: { url: '/topics/a/events', headers: event },
+      same: [Object.fromEntries(Object.entries(event).reverse()), { ...event, 'x-attempt': '2', 'user-agent': 'other' }, { ...event, ...span('2') }, { 'CE-ID': '1', ...event, 'request-timeout': '3' }],
+      different: [
+        { ...event, 'ce-id': '2' }, { ...event, 'ce-partitionkey': 'p' }, { ...event, 'ce-source': '/S' }, { ...event, 'content-type': 'text/html' },
+        // What would be the same if names and values were put together without their lengths.
+        { ...event, 'ce-sourc': 'e/s' }
+      ]
+    },
+    {
+      what: 'a whole event',
+      sending: { url: '/topics/a/events', headers: whole, body: '{"specversion":"1.0","id":"1","source":"/s","type":"t"}' },
+      same: [{ ...whole, 'ce-id': '2' }],
+      different: [{ 'content-type': 'Application/cloudevents+json' }]
+    },
+    {
+      what: 'a raw body',
+      sending: { url: raw, headers: asked },
+      same: [{ ...asked, 'x-other': '1' }, { ...asked, ...span('2') }, { ...asked, 'ce-id': '1' }],
+      different: [{ ...asked, 'x-id': 'l' }, { ...asked, 'x-event': 'pull' }, { 'x-id': 'k', 'x-event': 'push' }, { ...asked, 'content-encoding': 'gzip' }]
+    },
+    {
+      what: 'a raw body whose Content-Type is none',
+      sending: { url: '/topics/a/raw', headers: { 'content-type': 'a b' } },
+      same: [{ 'content-type': 'a b', 'x-event': 'push' }],
+      different: [{ 'content-type': 'a c' }]
+    },
+    { what: 'records', sending: {}, same: [{ 'ce-id': '1', 'x-event': 'push', ...span('2') }] }
+  ]
+  for (const { what, sending, same = [], different = [] } of cases) {
+    const first = await send(app, what.replaceAll(' ', '-'), sending)
+    t.equal(first.statusCode, 200, first.body)
+    const { length } = kafka.sent
+    for (const headers of different) isProblem(t, await send(app, what.replaceAll(' ', '-'), { ...sending, headers }), 422, 'SLUICE_IDEMPOTENCY_KEY_REUSED')
+    for (const headers of same) isReplayOf(t, await send(app, what.replaceAll(' ', '-'), { ...sending, headers }), first)
+    t.equal(kafka.sent.length, length, what)
+  }
+})
+
+t.test('of a header that is there more than once the order counts, and a query that is refused is refused again', async t => {
+  const { app, kafka } = await produceApp()
+  const twice = (values: string[]) => app.inject({
+    method: 'POST', url: '/topics/a/raw?headers=x-event', payload: 'x', headers: { 'idempotency-key': 'k', 'x-event': values }
+  })
+  const first = await twice(['1', '2'])
+  t.equal(first.statusCode, 200, first.body)
+  isProblem(t, await twice(['2', '1']), 422, 'SLUICE_IDEMPOTENCY_KEY_REUSED')
+  isReplayOf(t, await twice(['1', '2']), first)
+  const refused = { url: '/topics/a/raw?headers=authorization' }
+  const one = await send(app, 'refused', refused)
+  t.equal(one.statusCode, 400)
+  isReplayOf(t, await send(app, 'refused', { ...refused, headers: { authorization: 'x' } }), one)
+  t.equal(kafka.sent.length, 1)
+})
+
 t.test('a key that is none is refused, and nothing is produced', async t => {
   const { app, kafka } = await produceApp()
   for (const bad of ['', 'a b', '"', 'x'.repeat(256)]) isProblem(t, await send(app, bad), 400, 'SLUICE_INVALID_REQUEST')
