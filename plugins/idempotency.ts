@@ -4,6 +4,7 @@ import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { Type } from 'typebox'
 import { batchStatus, toResult } from '../src/batch-result.js'
+import { confluentResponses } from '../src/confluent/errors.js'
 import { problemResponses, SluiceError, toProblem } from '../src/errors.js'
 import { isNdjson } from '../src/ndjson-body.js'
 import { idempotencyKey, idempotencyKeyPattern } from '../src/idempotency-key.js'
@@ -12,7 +13,7 @@ import type { Outcome } from '../src/kafka/record-producer.js'
 import { jsonType, problemJsonType } from '../src/media-types.js'
 import type { Receipt } from '../src/record.js'
 import { describe } from '../src/route-schema.js'
-import { unsettledOf } from '../src/unsettled.js'
+import { notedOf } from '../src/unsettled.js'
 
 /** How a route that does not answer with a receipt says that its one record was written. */
 export type Written = (receipt: Receipt) => { readonly type: string, readonly body: string }
@@ -21,7 +22,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /**
      * The route takes `Idempotency-Key`. What was answered after the caller's time was up is put right by what its outcomes are in
-     * the end: a receipt, or for a batch (a request whose answer `batchAnswer` made) `{ "records": [...] }`.
+     * the end: a receipt, or for a batch (a request whose answer `batchAnswer` made) `{ "records": [...] }`; a route with another
+     * form calls `noteOutcomes`.
      */
     idempotent?: true | Written
     /**
@@ -58,8 +60,8 @@ const headers = {
 const successHeaders = {
   'Idempotency-Replayed': Type.String({ description: '`true` where the answer is that of an earlier request with the same key.' })
 }
-const responses = problemResponses(
-  'SLUICE_INVALID_REQUEST', 'SLUICE_IDEMPOTENCY_KEY_IN_FLIGHT', 'SLUICE_IDEMPOTENCY_KEY_REUSED', 'SLUICE_IDEMPOTENCY_FULL')
+const refusals = ['SLUICE_IDEMPOTENCY_KEY_IN_FLIGHT', 'SLUICE_IDEMPOTENCY_KEY_REUSED', 'SLUICE_IDEMPOTENCY_FULL'] as const
+const responses = problemResponses('SLUICE_INVALID_REQUEST', ...refusals)
 
 /**
  * `Idempotency-Key` for routes with `config: { idempotent: true }`. What comes without a key passes no hook of it but one that looks.
@@ -80,7 +82,8 @@ export default fp<IdempotencyLimits>(async (fastify, limits) => {
   fastify.addHook('onRoute', route => {
     const written = route.config?.idempotent
     if (written === undefined) return
-    describe(route, { headers, responses, successHeaders })
+    const dialect = route.config?.confluent
+    describe(route, { headers, responses: dialect === undefined ? responses : confluentResponses(dialect, ...refusals), successHeaders })
     add(route, 'preParsing', (request: FastifyRequest, _reply: FastifyReply, payload: Readable, done: (err: Error | null, payload?: Readable) => void) => {
       const header = request.headers['idempotency-key']
       if (header === undefined) { done(null, payload); return }
@@ -135,17 +138,23 @@ export default fp<IdempotencyLimits>(async (fastify, limits) => {
 
   function end (request: FastifyRequest, reply: FastifyReply, payload: unknown, entry: Entry, written: Written): void {
     const answer = answerOf(reply, payload)
-    const unsettled = unsettledOf(request)
-    if (unsettled === undefined) { settle(entry, answer); return }
+    const noted = notedOf(request)
+    if (noted === undefined) { settle(entry, answer); return }
+    const { outcomes, late, answer: ofOutcomes } = noted
+    if (late === null) { settle(entry, answer, batchStatus(outcomes)); return }
     const isBatch = String(reply.getHeader('content-type')).startsWith('application/json')
-    unsettled.then(outcomes => { settle(entry, isBatch ? batchAnswer(outcomes) : oneAnswer(outcomes[0]!, written)) }, () => {
+    late.then(outcomes => {
+      if (ofOutcomes !== null) settle(entry, ofOutcomes(outcomes), batchStatus(outcomes))
+      else settle(entry, isBatch ? batchAnswer(outcomes) : oneAnswer(outcomes[0]!, written))
+    }, () => {
       // It never rejects; should it, the key keeps the answer that left the outcome open.
       settle(entry, answer)
     })
   }
 
-  function settle (entry: Entry, answer: Answer): void {
-    table.settle(entry, forgotten.has(answer.status) ? null : answer)
+  /** @param status what the records as a whole came to, where the answer's own status does not say */
+  function settle (entry: Entry, answer: Answer, status = answer.status): void {
+    table.settle(entry, forgotten.has(status) ? null : answer)
   }
 }, { name: 'idempotency', dependencies: ['metrics'], fastify: '5.x' })
 

@@ -5,12 +5,14 @@ import { confluentError, confluentResponses, entryErrorCode } from '../src/confl
 import { anyV2Type, embeddedFormat, v2BodyTypes, v2Type } from '../src/confluent/media-types.js'
 import { decodeV2Records, v2BodySchema } from '../src/confluent/v2-records.js'
 import { SluiceError } from '../src/errors.js'
+import type { Answer } from '../src/idempotency-table.js'
 import { jsonBody, takeJson } from '../src/json-body.js'
 import type { Outcome } from '../src/kafka/record-producer.js'
 import { checkTopicName, produceErrors, produceMany } from '../src/produce.js'
 import { queryParameters } from '../src/query-parameters.js'
 import { requestTimeoutMs } from '../src/request-timeout.js'
 import { tracer } from '../src/trace-context.js'
+import { noteOutcomes } from '../src/unsettled.js'
 import { requestTimeoutHeader, topicParams } from './records.js'
 
 export interface ConfluentV2Options {
@@ -111,7 +113,7 @@ const confluentV2: FastifyPluginAsyncTypebox<ConfluentV2Options> = async (fastif
   for (const [path, schema] of routes) {
     fastify.post(path, {
       schema,
-      config: { right: 'produce', confluent: 'v2' },
+      config: { right: 'produce', confluent: 'v2', idempotent: true },
       // The schemas document what `decodeV2Records` checks.
       validatorCompiler: () => () => true
     }, async (request, reply) => {
@@ -121,12 +123,12 @@ const confluentV2: FastifyPluginAsyncTypebox<ConfluentV2Options> = async (fastif
       const ofPath = partition === undefined ? null : partitionNumber(topic, partition)
       const records = decodeV2Records(topic, jsonBody(request), embeddedFormat(request.headers['content-type']), ofPath)
       const outcomes = await produceMany(fastify, topic, records.map(tracer(request.headers)), timeoutMs)
+      noteOutcomes(request, outcomes, toAnswer)
       const [first] = outcomes
       // The partition is the path's, so that this holds for the whole request.
       if (ofPath !== null && first instanceof SluiceError && first.code === 'SLUICE_UNKNOWN_PARTITION') throw first
-      const answer = { offsets: outcomes.map(toOffset), key_schema_id: null, value_schema_id: null }
-      // As bytes: to anything else Fastify would add a charset, and clients may compare the whole type.
-      return await reply.code(status(outcomes)).type(v2Type).send(Buffer.from(JSON.stringify(answer)))
+      const { status, headers, body } = toAnswer(outcomes)
+      return await reply.code(status).headers(headers).send(body)
     })
   }
 }
@@ -144,8 +146,14 @@ function toOffset (outcome: Outcome) {
     : { partition: outcome.partition, offset: outcome.offset, error_code: null, error: null }
 }
 
+function toAnswer (outcomes: readonly Outcome[]): Answer {
+  const answer = { offsets: outcomes.map(toOffset), key_schema_id: null, value_schema_id: null }
+  // As bytes: to anything else Fastify would add a charset, and clients may compare the whole type.
+  return { status: statusOf(outcomes), headers: { 'content-type': v2Type }, body: Buffer.from(JSON.stringify(answer)) }
+}
+
 /** 200 but where Kafka does not know or not let the gateway. */
-function status (outcomes: readonly Outcome[]): number {
+function statusOf (outcomes: readonly Outcome[]): number {
   for (const outcome of outcomes) {
     if (!(outcome instanceof SluiceError)) continue
     const answer = confluentError('v2', outcome).status

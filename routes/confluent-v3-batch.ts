@@ -2,15 +2,18 @@ import type { FastifyPluginAsync } from 'fastify'
 import { Type } from 'typebox'
 import { accessErrors } from '../src/access.js'
 import { confluentErrorSchema, confluentResponses } from '../src/confluent/errors.js'
-import { decodeV3Batch } from '../src/confluent/v3-batch.js'
-import { v3EntrySchema, v3Receipt, v3ReceiptMembers } from '../src/confluent/v3-record.js'
+import { decodeV3Batch, type V3Entry } from '../src/confluent/v3-batch.js'
+import { v3EntrySchema, v3Receipt, v3ReceiptMembers, type V3Record } from '../src/confluent/v3-record.js'
 import { SluiceError } from '../src/errors.js'
+import type { Answer } from '../src/idempotency-table.js'
 import { jsonBody, takeJson } from '../src/json-body.js'
+import type { Outcome } from '../src/kafka/record-producer.js'
 import { checkTopicName, produceErrors, produceMany } from '../src/produce.js'
 import { queryParameters } from '../src/query-parameters.js'
 import { maxBatchRecords } from '../src/record-json.js'
 import { requestTimeoutMs } from '../src/request-timeout.js'
 import { tracer } from '../src/trace-context.js'
+import { noteOutcomes } from '../src/unsettled.js'
 import { operationSuffix, recordError, v3Params, type ConfluentV3Options } from './confluent-v3.js'
 import { requestTimeoutHeader } from './records.js'
 
@@ -74,7 +77,7 @@ const confluentV3Batch: FastifyPluginAsync<Pick<ConfluentV3Options, 'prefix' | '
   // Two colons are one: a single one would begin a parameter.
   fastify.post('/clusters/:cluster/topics/:topic/records::batch', {
     schema: schema(options.prefix),
-    config: { right: 'produce', confluent: 'v3' },
+    config: { right: 'produce', confluent: 'v3', idempotent: true },
     // The schemas document what `decodeV3Batch` checks.
     validatorCompiler: () => () => true
   }, async (request, reply) => {
@@ -87,22 +90,26 @@ const confluentV3Batch: FastifyPluginAsync<Pick<ConfluentV3Options, 'prefix' | '
     const traced = tracer(request.headers)
     const good = entries.flatMap(({ decoded }) => decoded instanceof SluiceError ? [] : [traced(decoded.record)])
     const outcomes = good.length === 0 ? [] : await produceMany(fastify, topic, good, timeoutMs)
-    const successes: object[] = []
-    const failures: object[] = []
     let next = 0
-    for (const { id, decoded } of entries) {
-      if (decoded instanceof SluiceError) {
-        failures.push({ id, ...recordError(decoded) })
-        continue
-      }
-      const outcome = outcomes[next++]
-      if (outcome === undefined) throw new Error('a record without an outcome')
-      if (outcome instanceof SluiceError) failures.push({ id, ...recordError(outcome) })
-      else successes.push({ id, ...v3Receipt(cluster, outcome, decoded) })
-    }
-    // As bytes: to anything else Fastify would add a charset, and clients may compare the whole type.
-    return await reply.code(207).type('application/json').send(Buffer.from(JSON.stringify({ successes, failures })))
+    const ofEntries = entries.map(({ decoded }) => decoded instanceof SluiceError ? decoded : outcomes[next++] as Outcome)
+    const answer = (ends: readonly Outcome[]): Answer => toAnswer(cluster, entries, ends)
+    noteOutcomes(request, ofEntries, answer)
+    const { status, headers, body } = answer(ofEntries)
+    return await reply.code(status).headers(headers).send(body)
   })
+}
+
+/** @param outcomes one for each entry, in order */
+function toAnswer (cluster: string, entries: readonly V3Entry[], outcomes: readonly Outcome[]): Answer {
+  const successes: object[] = []
+  const failures: object[] = []
+  for (const [i, { id, decoded }] of entries.entries()) {
+    const outcome = outcomes[i] as Outcome
+    if (outcome instanceof SluiceError) failures.push({ id, ...recordError(outcome) })
+    else successes.push({ id, ...v3Receipt(cluster, outcome, decoded as V3Record) })
+  }
+  // As bytes: to anything else Fastify would add a charset, and clients may compare the whole type.
+  return { status: 207, headers: { 'content-type': 'application/json' }, body: Buffer.from(JSON.stringify({ successes, failures })) }
 }
 
 export default confluentV3Batch

@@ -5,10 +5,13 @@ import { accessErrors, limitsOf } from '../src/access.js'
 import { AnswerStream } from '../src/confluent/answer-stream.js'
 import type { Piece } from '../src/confluent/concatenated-json.js'
 import { confluentError, confluentErrorSchema, confluentResponses } from '../src/confluent/errors.js'
-import { decodeV3Text, v3Receipt, v3ReceiptMembers, v3RecordSchema } from '../src/confluent/v3-record.js'
+import { emptyBody, gather, onlyPiece } from '../src/confluent/one-record.js'
+import { decodeV3Text, v3Receipt, v3ReceiptMembers, v3RecordSchema, type V3Record } from '../src/confluent/v3-record.js'
 import { internalError, SluiceError } from '../src/errors.js'
+import type { Answer } from '../src/idempotency-table.js'
 import { checkCharset, refuseEncoded } from '../src/json-body.js'
 import { parseJsonText } from '../src/json-text.js'
+import type { Outcome } from '../src/kafka/record-producer.js'
 import { lingeringClose } from '../src/lingering-close.js'
 import { allowLong, endLong } from '../src/long-requests.js'
 import { checkTopicName, produceErrors, produceOne } from '../src/produce.js'
@@ -16,6 +19,7 @@ import { queryParameters } from '../src/query-parameters.js'
 import { requestTimeoutMs } from '../src/request-timeout.js'
 import type { StreamShares } from '../src/stream-shares.js'
 import { tracer } from '../src/trace-context.js'
+import { noteOutcomes } from '../src/unsettled.js'
 import { requestTimeoutHeader, topicParams } from './records.js'
 
 export interface ConfluentV3Options {
@@ -60,7 +64,8 @@ const schema = (prefix: ConfluentV3Options['prefix']) => ({
   summary: 'Produce, one record or a stream (Confluent v3)',
   description: 'As API v3 of Confluent\'s REST Proxy has it, for its clients. The body is one record, or any number of them one after ' +
     'the other (concatenated JSON, never an array), read as it comes. Each is answered by one object, in the order of the request and as ' +
-    'soon as Kafka has acknowledged it. The status is 200 even if records fail: each answer has its own `error_code`.',
+    'soon as Kafka has acknowledged it. The status is 200 even if records fail: each answer has its own `error_code`. With an ' +
+    '`Idempotency-Key` the body is one record.',
   tags: ['confluent'],
   params: v3Params,
   headers: requestTimeoutHeader,
@@ -105,13 +110,10 @@ const confluentV3: FastifyPluginAsync<ConfluentV3Options> = async (fastify, opti
   fastify.removeAllContentTypeParsers()
   refuseEncoded(fastify)
   // As it comes: nothing of it is gathered.
-  fastify.addContentTypeParser('application/json', (request, payload, done) => {
-    try {
-      checkCharset(request.headers['content-type'])
-      done(null, payload)
-    } catch (err) {
-      done(err as Error)
-    }
+  // With a key, by which an answer is found again, the whole request is compared.
+  fastify.addContentTypeParser('application/json', async (request: FastifyRequest, payload: Readable) => {
+    checkCharset(request.headers['content-type'])
+    return hasKey(request) ? await gather(payload, options.bodyLimitBytes) : payload
   })
 
   const open = new Set<AnswerStream>()
@@ -120,7 +122,7 @@ const confluentV3: FastifyPluginAsync<ConfluentV3Options> = async (fastify, opti
 
   fastify.post('/clusters/:cluster/topics/:topic/records', {
     schema: schema(options.prefix),
-    config: { right: 'produce', confluent: 'v3', countsBodyOf: 'application/json' },
+    config: { right: 'produce', confluent: 'v3', idempotent: true, countsBody: request => isStream(request, options.bodyLimitBytes) },
     // The schemas document what `decodeV3Text` checks.
     validatorCompiler: () => () => true
   }, async (request, reply) => {
@@ -128,18 +130,29 @@ const confluentV3: FastifyPluginAsync<ConfluentV3Options> = async (fastify, opti
     queryParameters(request, [])
     checkTopicName(topic)
     const timeoutMs = requestTimeoutMs(request.headers['request-timeout'], options.requestTimeoutMs)
-    if (request.body == null) throw new SluiceError('SLUICE_EMPTY_BODY', 'Payload error. Request body is empty. Data is required.')
+    if (request.body == null) throw emptyBody()
+    const produce = producing(fastify, request, cluster, topic, timeoutMs)
+    if (Buffer.isBuffer(request.body)) {
+      const { outcome, answer } = await produce(onlyPiece(request.body))
+      noteOutcomes(request, [outcome], ([end]) => asAnswer(answer(end as Outcome)))
+      const { headers, body } = asAnswer(answer(outcome))
+      return await reply.headers(headers).send(body)
+    }
+    const isLong = isStream(request, options.bodyLimitBytes)
     const limits = limitsOf(request)
-    const shares = isStream(request, options.bodyLimitBytes) ? options.shares : undefined
+    const shares = isLong ? options.shares : undefined
     shares?.enter()
     const stream = new AnswerStream(request.body as Readable, {
       maxRecordBytes: options.bodyLimitBytes,
       idleTimeoutMs: Math.max(options.idleTimeoutMs, timeoutMs + 10_000),
-      answer: answerer(fastify, request, cluster, topic, timeoutMs),
+      answer: async piece => {
+        const { outcome, answer } = await produce(piece)
+        return answer(outcome)
+      },
       failure: errorText,
       // Until the topic is known, records would wait for that each by itself, and could overtake one another.
       oneByOne: () => fastify.topics.peek(topic) === undefined,
-      spendAndWait: bytes => limits.spendAndWait(bytes),
+      spendAndWait: bytes => isLong ? limits.spendAndWait(bytes) : 0,
       budget,
       ...(shares && { share: () => shares.records }),
       abort: () => { request.raw.destroy() }
@@ -157,30 +170,47 @@ const confluentV3: FastifyPluginAsync<ConfluentV3Options> = async (fastify, opti
   })
 }
 
-/** Whether a body may be of any length. One that says that it is no longer than a record may be is an ordinary request. */
-function isStream ({ headers }: FastifyRequest, bodyLimitBytes: number): boolean {
-  const length = headers['content-length']
-  return length === undefined || Number(length) > bodyLimitBytes
+const hasKey = ({ headers }: FastifyRequest): boolean => headers['idempotency-key'] !== undefined
+
+/**
+ * Whether a body may be of any length. One that says that it is no longer than a record may be is an ordinary request, and so is one
+ * with a key, which is gathered first.
+ */
+function isStream (request: FastifyRequest, bodyLimitBytes: number): boolean {
+  const length = request.headers['content-length']
+  return !hasKey(request) && (length === undefined || Number(length) > bodyLimitBytes)
 }
 
-/** What produces a piece of a stream, and says what came of it. */
-function answerer (
+interface Produced {
+  readonly outcome: Outcome
+  /** The answer, for this outcome or for what is known later. */
+  readonly answer: (outcome: Outcome) => string
+}
+
+/** What produces a piece of a body, and says what came of it. It never rejects. */
+function producing (
   fastify: FastifyInstance, request: FastifyRequest, cluster: string, topic: string, timeoutMs: number
-): (piece: Piece) => Promise<string> {
+): (piece: Piece) => Promise<Produced> {
   const traced = tracer(request.headers)
   return async ({ bytes, fault }) => {
+    let decoded: V3Record | undefined
+    const answer = (outcome: Outcome): string => outcome instanceof SluiceError
+      ? errorText(outcome)
+      : JSON.stringify({ error_code: 200, ...v3Receipt(cluster, outcome, decoded as V3Record) }) + '\n'
     try {
       if (fault !== undefined) throw fault
-      const decoded = decodeV3Text(topic, parseJsonText(bytes))
-      const receipt = await produceOne(fastify, traced(decoded.record), timeoutMs)
-      return JSON.stringify({ error_code: 200, ...v3Receipt(cluster, receipt, decoded) }) + '\n'
+      decoded = decodeV3Text(topic, parseJsonText(bytes))
+      return { outcome: await produceOne(fastify, traced(decoded.record), timeoutMs), answer }
     } catch (err) {
-      if (err instanceof SluiceError) return errorText(err)
+      if (err instanceof SluiceError) return { outcome: err, answer }
       request.log.error({ err }, 'a record of a stream failed')
-      return errorText(internalError(err))
+      return { outcome: internalError(err), answer }
     }
   }
 }
+
+/** As bytes: to a string Fastify would add a charset, and clients may compare the whole type. */
+const asAnswer = (text: string): Answer => ({ status: 200, headers: { 'content-type': 'application/json' }, body: Buffer.from(text) })
 
 /** An error in the place of a receipt. */
 export function recordError (error: SluiceError): { error_code: number, message: string } {

@@ -135,7 +135,7 @@ const recordsRoute: FastifyPluginAsyncTypebox<RecordsRouteOptions> = async (fast
 
   fastify.post('/topics/:topic/records', {
     schema,
-    config: { right: 'produce', idempotent: true, respondAsync: true, countsBodyOf: ndjsonType },
+    config: { right: 'produce', idempotent: true, respondAsync: true, countsBody: isNdjson },
     // The schemas document what `checkTopicName` and `decodeRecords` check: they tell what is wrong, and where, for streams too.
     validatorCompiler: () => () => true,
     // Receipts and problems are small flat objects, and the union would be validated again to be written.

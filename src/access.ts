@@ -15,7 +15,7 @@ export interface Principal {
   readonly limits?: Limits
 }
 
-/** A caller's limits, for routes with `countsBodyOf`; what others read was counted already. */
+/** A caller's limits, for routes with `countsBody`; what others read was counted already. */
 export interface Limits {
   /**
    * Counts bytes that have come.
@@ -64,8 +64,8 @@ declare module 'fastify' {
      * a request without credentials is let through to it.
      */
     signed?: boolean
-    /** A media type of which the route counts what it reads by itself, with `limitsOf`; all other bodies are counted before it. */
-    countsBodyOf?: string
+    /** Whether the route counts the body of a request by itself as it reads it, with `limitsOf`; all others are counted before it. */
+    countsBody?: (request: FastifyRequest) => boolean
     /** Open to all because the configuration says so (AUTH_PUBLIC). */
     opened?: boolean
   }

@@ -1,7 +1,6 @@
 import { pipeline, Transform, type Readable, type TransformCallback } from 'node:stream'
 import type { FastifyRequest, RequestPayload } from 'fastify'
 import { mayBeLongerThan } from '../body-length.js'
-import { essenceOf } from '../media-types.js'
 import type { Limiter } from './limiter.js'
 
 /**
@@ -16,10 +15,7 @@ export function isCountedAsItComes (request: FastifyRequest, limiter: Limiter): 
 }
 
 /** Whether the route counts what it reads by itself. */
-export function isCountedByRoute ({ headers, routeOptions }: FastifyRequest): boolean {
-  const type = routeOptions.config?.countsBodyOf
-  return type !== undefined && essenceOf(headers['content-type']) === type
-}
+export const isCountedByRoute = (request: FastifyRequest): boolean => request.routeOptions.config?.countsBody?.(request) === true
 
 /** The same body, which comes no faster than its sender may send: whoever reads it reads slower, and so does the network. */
 export function countBody (payload: RequestPayload, limiter: Limiter): RequestPayload {

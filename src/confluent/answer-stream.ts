@@ -2,6 +2,7 @@ import { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import { SluiceError } from '../errors.js'
 import { ConcatenatedJson, type Piece } from './concatenated-json.js'
+import { emptyBody } from './one-record.js'
 
 /** How many records of a stream may be without an answer, and how many bytes of JSON they may have: then nothing more is read. */
 export const maxUnanswered = 1_000
@@ -90,7 +91,7 @@ export class AnswerStream {
     if (this.#taken === 0) {
       clearTimeout(this.#idle)
       const err = await failed
-      throw err ?? new SluiceError('SLUICE_EMPTY_BODY', 'Payload error. Request body is empty. Data is required.')
+      throw err ?? emptyBody()
     }
     const output = Readable.from(this.#answers(), { objectMode: false })
     output.once('close', () => {

@@ -46,6 +46,7 @@ const shared: Partial<Record<ErrorCode, Meaning>> = {
   SLUICE_EMPTY_BODY: [422, 42206],
   SLUICE_INVALID_BATCH: [422, 42208],
   SLUICE_BODIES_FULL: unavailable,
+  SLUICE_IDEMPOTENCY_FULL: unavailable,
   SLUICE_QUEUE_FULL: unavailable,
   SLUICE_BROKER_UNAVAILABLE: unavailable,
   SLUICE_NOT_PRODUCED: unavailable,

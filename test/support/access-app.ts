@@ -12,6 +12,7 @@ import pageHeaders from '../../plugins/page-headers.js'
 import tlsFiles from '../../plugins/tls.js'
 import { demand } from '../../src/access.js'
 import { loadConfig } from '../../src/config.js'
+import { isNdjson } from '../../src/ndjson-body.js'
 import { serverOptions } from '../../src/server-options.js'
 import { transportOptions } from '../../src/tls.js'
 
@@ -62,7 +63,7 @@ export async function accessApp (
   })
   app.post('/topics/:topic/records', { config: { right: 'produce' } }, async request => ({ caller: request.principal.name }))
   app.addContentTypeParser('application/x-ndjson', (_request, payload, done) => { done(null, payload) })
-  app.post('/lines/:topic', { config: { right: 'produce', countsBodyOf: 'application/x-ndjson' } }, async request => {
+  app.post('/lines/:topic', { config: { right: 'produce', countsBody: isNdjson } }, async request => {
     let bytes = 0
     for await (const chunk of request.body as Readable) bytes += (chunk as Buffer).length
     return { bytes }

@@ -35,7 +35,7 @@ export const producerSettings: ProducerConfig = {
   allowAutoCreateTopics: false
 }
 
-const idempotencyLimits: IdempotencyLimits = { maxEntries: 1_000, maxBytes: 10_000_000, lifetimeMs: 60_000 }
+export const idempotencyLimits: IdempotencyLimits = { maxEntries: 1_000, maxBytes: 10_000_000, lifetimeMs: 60_000 }
 
 export const streamSettings: StreamSettings = {
   maxStreams: 3, maxRecords: 1_000, maxBytes: 1_000_000, totalRecords: 2_000, totalBytes: 2_000_000, idleTimeoutMs: 10_000
