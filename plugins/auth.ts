@@ -127,7 +127,8 @@ function mayNot (request: FastifyRequest, reply: FastifyReply, refusals: Refusal
   const limiter = limiterOf(principal)
   if (limiter !== undefined) {
     try {
-      limiter.admit(isCountedAsItComes(request, limiter) ? null : announcedLength(request.headers))
+      const records = request.routeOptions.config?.right !== 'produce' ? 0 : isCountedByRoute(request) ? null : 1
+      limiter.admit(isCountedAsItComes(request, limiter) ? null : announcedLength(request.headers), records)
     } catch (error) {
       return refused(request, reply, { reason: 'limit', error: error as SluiceError }, refusals)
     } finally {

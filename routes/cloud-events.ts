@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { accessErrors } from '../src/access.js'
+import { accessErrors, countRecords } from '../src/access.js'
 import { batchAnswer } from '../src/batch-result.js'
 import { attributePattern, maxAttributeLength, maxEventAttributes } from '../src/cloud-event-attributes.js'
 import { attributePrefix } from '../src/cloud-event-headers.js'
@@ -115,6 +115,7 @@ const cloudEventsRoute: FastifyPluginAsyncTypebox<CloudEventsRouteOptions> = asy
     queryParameters(request, [])
     const timeoutMs = requestTimeoutMs(request.headers['request-timeout'], options.requestTimeoutMs)
     const events = decodeEvents(topic, request, bodyBytes(request))
+    countRecords(request, events.records)
     const trace = tracer(request.headers)
     if (prefersAsync(request)) return await fastify.acceptRecords(reply, topic, events.records.map(trace), timeoutMs)
     reply.type(jsonType)

@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { accessErrors } from '../src/access.js'
+import { accessErrors, countRecords } from '../src/access.js'
 import { confluentError, confluentResponses, entryErrorCode } from '../src/confluent/errors.js'
 import { anyV2Type, embeddedFormat, v2BodyTypes, v2Type } from '../src/confluent/media-types.js'
 import { decodeV2Records, v2BodySchema } from '../src/confluent/v2-records.js'
@@ -122,6 +122,7 @@ const confluentV2: FastifyPluginAsyncTypebox<ConfluentV2Options> = async (fastif
       const timeoutMs = requestTimeoutMs(request.headers['request-timeout'], options.requestTimeoutMs)
       const ofPath = partition === undefined ? null : partitionNumber(topic, partition)
       const records = decodeV2Records(topic, jsonBody(request), embeddedFormat(request.headers['content-type']), ofPath)
+      countRecords(request, records)
       const outcomes = await produceMany(fastify, topic, records.map(tracer(request.headers)), timeoutMs)
       noteOutcomes(request, outcomes, toAnswer)
       const [first] = outcomes

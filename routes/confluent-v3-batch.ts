@@ -1,6 +1,6 @@
 import type { FastifyPluginAsync } from 'fastify'
 import { Type } from 'typebox'
-import { accessErrors } from '../src/access.js'
+import { accessErrors, countRecords } from '../src/access.js'
 import { confluentErrorSchema, confluentResponses } from '../src/confluent/errors.js'
 import { decodeV3Batch, type V3Entry } from '../src/confluent/v3-batch.js'
 import { v3EntrySchema, v3Receipt, v3ReceiptMembers, type V3Record } from '../src/confluent/v3-record.js'
@@ -87,6 +87,7 @@ const confluentV3Batch: FastifyPluginAsync<Pick<ConfluentV3Options, 'prefix' | '
     const timeoutMs = requestTimeoutMs(request.headers['request-timeout'], options.requestTimeoutMs)
     if (request.body == null) throw new SluiceError('SLUICE_INVALID_BATCH', 'Request body is empty. Data is required.')
     const entries = decodeV3Batch(topic, jsonBody(request))
+    countRecords(request, entries)
     const traced = tracer(request.headers)
     const good = entries.flatMap(({ decoded }) => decoded instanceof SluiceError ? [] : [traced(decoded.record)])
     const outcomes = good.length === 0 ? [] : await produceMany(fastify, topic, good, timeoutMs)

@@ -140,6 +140,8 @@ const confluentV3: FastifyPluginAsync<ConfluentV3Options> = async (fastify, opti
     }
     const isLong = isStream(request, options.bodyLimitBytes)
     const limits = limitsOf(request)
+    // The first record of a request that is none was counted with it.
+    let counted = isLong ? 0 : 1
     const shares = isLong ? options.shares : undefined
     shares?.enter()
     const stream = new AnswerStream(request.body as Readable, {
@@ -153,6 +155,7 @@ const confluentV3: FastifyPluginAsync<ConfluentV3Options> = async (fastify, opti
       // Until the topic is known, records would wait for that each by itself, and could overtake one another.
       oneByOne: () => fastify.topics.peek(topic) === undefined,
       spendAndWait: bytes => isLong ? limits.spendAndWait(bytes) : 0,
+      spendRecordAndWait: () => counted-- > 0 ? 0 : limits.spendRecordsAndWait(1),
       budget,
       ...(shares && { share: () => shares.records }),
       abort: () => { request.raw.destroy() }

@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { accessErrors } from '../src/access.js'
+import { accessErrors, countRecords } from '../src/access.js'
 import { batchAnswer } from '../src/batch-result.js'
 import { problemResponses, SluiceError, toProblem, type Problem } from '../src/errors.js'
 import { jsonBody, takeJson } from '../src/json-body.js'
@@ -76,7 +76,10 @@ export const writtenResponses = (what: 'records' | 'events', problem: SluiceErro
 const streamResult = Type.Union([
   Type.Object({ line: Type.Integer({ description: 'The line of the request, from 1.' }), ...receiptSchema.properties }, { title: 'LineReceipt' }),
   Type.Unsafe<Problem>({
-    allOf: [{ $ref: 'Problem#' }, Type.Object({ line: Type.Optional(Type.Integer({ description: 'Absent where the stream itself failed.' })) })]
+    allOf: [{ $ref: 'Problem#' }, Type.Object({
+      line: Type.Optional(Type.Integer({ description: 'Absent where the stream itself failed.' })),
+      retryAfter: Type.Optional(Type.Integer({ description: 'Seconds, where trying again is worth while: what `Retry-After` says of an answer.' }))
+    })]
   }),
   Type.Object({ done: Type.Literal(true), succeeded: Type.Integer(), failed: Type.Integer() }, { title: 'StreamEnd' })
 ], { title: 'StreamResult' })
@@ -151,6 +154,7 @@ const recordsRoute: FastifyPluginAsyncTypebox<RecordsRouteOptions> = async (fast
     if (streams !== null && isNdjson(request)) return await streams.answer(request, reply, topic, { timeoutMs, receipts: results === 'all' })
     const decoded = decodeRecords(topic, jsonBody(request))
     const records = decoded.records.map(tracer(request.headers))
+    if (decoded.isBatch) countRecords(request, records)
     if (prefersAsync(request)) return await fastify.acceptRecords(reply, topic, records, timeoutMs)
     reply.type(jsonType)
     // A string goes out as it is: Fastify looks for a serializer otherwise.

@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { accessErrors, demand } from '../src/access.js'
+import { accessErrors, countRecords, demand } from '../src/access.js'
 import { problemResponses, SluiceError } from '../src/errors.js'
 import { jsonBody, takeJson } from '../src/json-body.js'
 import { receiptsOf } from '../src/kafka/transaction-receipts.js'
@@ -84,6 +84,7 @@ const transactionsRoute: FastifyPluginAsyncTypebox<TransactionsRouteOptions> = a
     const timeoutMs = requestTimeoutMs(request.headers['request-timeout'], options.requestTimeoutMs)
     const deadline = performance.now() + timeoutMs
     const records = decodeTransaction(jsonBody(request)).map(tracer(request.headers))
+    countRecords(request, records)
     const byTopic = topicsOf(records, topic => demand(request, 'produce', topic))
     await checkPartitions(fastify.topics, records, byTopic, timeoutMs)
     try {

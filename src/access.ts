@@ -29,12 +29,29 @@ export interface Limits {
    * @throws {SluiceError} SLUICE_RATE_LIMITED where the limit of the day is used up
    */
   spendAndWait (bytes: number): number
+  /** Counts records of a request beyond its first, which was counted with it. They may pass the limit; then the next request waits. */
+  countRecords (records: number): void
+  /**
+   * Counts records of a stream, and says how many milliseconds to wait before they are handed over. 0: none.
+   *
+   * @throws {SluiceError} SLUICE_RATE_LIMITED where the limit of the day is used up; then nothing is counted
+   */
+  spendRecordsAndWait (records: number): number
+  /** How many records of a stream may be handed over at once, 1 at least. */
+  readonly recordsAtOnce: number
 }
 
-const unlimited: Limits = { spend: () => {}, spendAndWait: () => 0 }
+const unlimited: Limits = {
+  spend: () => {}, spendAndWait: () => 0, countRecords: () => {}, spendRecordsAndWait: () => 0, recordsAtOnce: Infinity
+}
 
 /** The limits of whoever sent a request. */
 export const limitsOf = ({ principal }: FastifyRequest): Limits => principal.limits ?? unlimited
+
+/** Counts the records that came in one request for its caller's limits. */
+export function countRecords (request: FastifyRequest, records: readonly unknown[]): void {
+  if (records.length > 1) limitsOf(request).countRecords(records.length - 1)
+}
 
 /** Whoever calls while nobody has to say who it is. */
 export const anyone: Principal = { name: 'anyone', may: () => true }

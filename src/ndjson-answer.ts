@@ -53,7 +53,6 @@ export class NdjsonAnswers {
     await findTopic(this.#fastify, topic, timeoutMs)
     this.#shares.enter()
     const { raw } = request
-    const limits = limitsOf(request)
     const stream = new NdjsonStream({
       context: this.#fastify,
       topic,
@@ -62,7 +61,7 @@ export class NdjsonAnswers {
       maxLineBytes: request.routeOptions.bodyLimit,
       idleTimeoutMs: this.#idleTimeoutMs,
       receipts,
-      spendAndWait: bytes => limits.spendAndWait(bytes),
+      limits: limitsOf(request),
       trace: tracer(request.headers)
     })
     this.#streams.add(stream)

@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream'
+import type { Limits } from './access.js'
 import { internalError, SluiceError, toProblem } from './errors.js'
 import type { Outcome } from './kafka/record-producer.js'
 import { LineSplitter, oversized } from './ndjson-lines.js'
@@ -7,6 +8,7 @@ import { enqueueMany, type ProduceContext } from './produce.js'
 import { decodeLine } from './record-json.js'
 import type { OutgoingRecord } from './record.js'
 import type { StreamShares } from './stream-shares.js'
+import { timerMs } from './timer-ms.js'
 
 export interface NdjsonStreamOptions {
   readonly context: ProduceContext
@@ -17,8 +19,8 @@ export interface NdjsonStreamOptions {
   readonly idleTimeoutMs: number
   /** Whether a record that was written gets a line. */
   readonly receipts: boolean
-  /** Counts what has come, and says how long to wait before more is read. */
-  readonly spendAndWait: (bytes: number) => number
+  /** Of whoever sends it: what has come is counted, and then waited for. */
+  readonly limits: Limits
   /** What each record is put through: the trace context of the request. */
   readonly trace: (record: OutgoingRecord) => OutgoingRecord
 }
@@ -53,6 +55,8 @@ export class NdjsonStream {
   #succeeded = 0
   #failed = 0
   #progressAt = performance.now()
+  /** Until when it reads nothing, since its sender has sent what it may. */
+  #waitsUntil = 0
   /** Why the queue took nothing when it was last tried. */
   #refusal: SluiceError | null = null
   #batch: OutgoingRecord[] = []
@@ -103,12 +107,7 @@ export class NdjsonStream {
 
   async #produceAll (): Promise<void> {
     for (let chunk = await this.#read(); chunk !== null; chunk = await this.#read()) {
-      const waitMs = this.#options.spendAndWait(chunk.length)
-      if (waitMs > 0) {
-        // That it waits is not its fault.
-        this.#progressAt = performance.now() + waitMs
-        await this.#pause(waitMs)
-      }
+      await this.#slowDown(this.#options.limits.spendAndWait(chunk.length))
       this.#lines.feed(chunk)
       for (let next = this.#lines.next(); next !== null; next = this.#lines.next()) {
         this.#take(next)
@@ -155,8 +154,9 @@ export class NdjsonStream {
   }
 
   #isBatchFull (): boolean {
-    const { shares } = this.#options
-    return this.#batch.length >= Math.min(batchRecords, shares.records) || this.#batchedBytes >= Math.min(batchBytes, shares.bytes)
+    const { shares, limits } = this.#options
+    return this.#batch.length >= Math.min(batchRecords, shares.records, limits.recordsAtOnce) ||
+      this.#batchedBytes >= Math.min(batchBytes, shares.bytes)
   }
 
   // --- Producing ------------------------------------------------------------------------------------------------------
@@ -171,7 +171,8 @@ export class NdjsonStream {
     this.#batchLines = []
     this.#batchSizes = []
     this.#batchedBytes = 0
-    const { context, topic, shares, idleTimeoutMs } = this.#options
+    const { context, topic, shares, limits, idleTimeoutMs } = this.#options
+    await this.#slowDown(limits.spendRecordsAndWait(records.length))
     for (;;) {
       await this.#until(() => this.#inFlight === 0 ||
         (this.#inFlight + records.length <= shares.records && this.#inFlightBytes + bytes <= shares.bytes))
@@ -227,19 +228,31 @@ export class NdjsonStream {
     }
   }
 
+  /** Waits because its sender has sent what it may, which is no fault of the stream's. */
+  async #slowDown (ms: number): Promise<void> {
+    if (ms === 0) return
+    this.#waitsUntil = performance.now() + ms
+    try {
+      await this.#pause(ms)
+    } finally {
+      this.#waitsUntil = 0
+      this.#progressAt = performance.now()
+    }
+  }
+
   /** Ends early where the stream fails. */
   async #pause (ms: number): Promise<void> {
     const until = performance.now() + ms
-    const timer = setTimeout(() => { this.#wake() }, ms + 1)
-    try {
-      await this.#until(() => performance.now() >= until)
-    } finally {
+    for (let leftMs = ms; leftMs > 0; leftMs = until - performance.now()) {
+      if (this.#failure !== null) throw this.#failure
+      const timer = setTimeout(() => { this.#wake() }, timerMs(leftMs))
+      await this.#sleep()
       clearTimeout(timer)
     }
   }
 
   #isStalled (): boolean {
-    return performance.now() - this.#progressAt > this.#options.idleTimeoutMs
+    return performance.now() - Math.max(this.#progressAt, this.#waitsUntil) > this.#options.idleTimeoutMs
   }
 
   #watch (): void {
@@ -260,8 +273,15 @@ function isPassing (err: unknown): err is SluiceError {
 
 const broken = (): SluiceError => new SluiceError('SLUICE_MALFORMED_HTTP', 'The body broke off, or is not what its headers say.')
 
-const line = (error: SluiceError, number?: number): string =>
-  JSON.stringify(number === undefined ? toProblem(error) : { line: number, ...toProblem(error) }) + '\n'
+/** With what a header would say of an answer of its own: when to try again. */
+function line (error: SluiceError, number?: number): string {
+  const { retryAfterSeconds } = error
+  return JSON.stringify({
+    ...(number !== undefined && { line: number }),
+    ...toProblem(error),
+    ...(retryAfterSeconds !== undefined && { retryAfter: retryAfterSeconds })
+  }) + '\n'
+}
 
 /** White space only, as JSON has it. */
 function isBlank (bytes: Buffer): boolean {

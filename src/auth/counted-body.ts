@@ -1,6 +1,7 @@
 import { pipeline, Transform, type Readable, type TransformCallback } from 'node:stream'
 import type { FastifyRequest, RequestPayload } from 'fastify'
 import { mayBeLongerThan } from '../body-length.js'
+import { timerMs } from '../timer-ms.js'
 import type { Limiter } from './limiter.js'
 
 /**
@@ -43,7 +44,7 @@ class CountedBody extends Transform {
       return
     }
     if (waitMs === 0) done(null, chunk)
-    else this.#timer = setTimeout(() => done(null, chunk), waitMs)
+    else this.#timer = setTimeout(() => done(null, chunk), timerMs(waitMs))
   }
 
   override _destroy (error: Error | null, done: (error?: Error | null) => void): void {

@@ -11,9 +11,14 @@ export interface LimitSettings {
   readonly bytesPerSecond?: number
   /** Bytes that may come at once; where absent, those of one second. */
   readonly bytesBurst?: number
+  /** To be produced, however many come with one request. */
+  readonly recordsPerSecond?: number
+  /** Records that may come at once; where absent, those of one second. */
+  readonly recordsBurst?: number
   /** From midnight to midnight, UTC. */
   readonly requestsPerDay?: number
   readonly bytesPerDay?: number
+  readonly recordsPerDay?: number
 }
 
 export interface Clocks {
@@ -27,7 +32,7 @@ export const systemClocks: Clocks = { monotonic: () => performance.now(), wall: 
 
 const DAY_MS = 86_400_000
 
-type Unit = 'requests' | 'bytes'
+type Unit = 'requests' | 'bytes' | 'records'
 
 /** Counts what one principal uses, in this process. */
 export class Limiter implements Limits {
@@ -37,7 +42,7 @@ export class Limiter implements Limits {
   /** For `RateLimit-Policy`. */
   readonly policy: string
   #day = 0
-  readonly #today: Record<Unit, number> = { requests: 0, bytes: 0 }
+  readonly #today: Record<Unit, number> = { requests: 0, bytes: 0, records: 0 }
 
   constructor (settings: LimitSettings, clocks: Clocks = systemClocks) {
     this.#clocks = clocks
@@ -46,34 +51,36 @@ export class Limiter implements Limits {
       : { perSecond, bucket: new TokenBucket(perSecond, Math.max(1, burst ?? perSecond), clocks.monotonic()) }
     this.#rates = {
       requests: rate(settings.requestsPerSecond, settings.requestsBurst),
-      bytes: rate(settings.bytesPerSecond, settings.bytesBurst)
+      bytes: rate(settings.bytesPerSecond, settings.bytesBurst),
+      records: rate(settings.recordsPerSecond, settings.recordsBurst)
     }
-    this.#perDay = { requests: settings.requestsPerDay, bytes: settings.bytesPerDay }
+    this.#perDay = { requests: settings.requestsPerDay, bytes: settings.bytesPerDay, records: settings.recordsPerDay }
     this.policy = this.#policy()
   }
 
   /** What was used today, for a limiter that takes this one's place. */
-  get today (): { readonly day: number, readonly requests: number, readonly bytes: number } {
+  get today (): { readonly day: number } & Readonly<Record<Unit, number>> {
     return { day: this.#day, ...this.#today }
   }
 
   /** Goes on from what another limiter of the same principal counted today. */
   goOnFrom ({ today }: Limiter): void {
     this.#day = today.day
-    this.#today.requests = today.requests
-    this.#today.bytes = today.bytes
+    for (const unit of units) this.#today[unit] = today[unit]
   }
 
   /**
-   * Counts one request with a body of this many bytes; `null`: with one that is counted as it comes.
+   * Counts one request with a body of this many bytes, and this many records; `null`: with such that are counted as they come.
    *
    * @throws {SluiceError} SLUICE_RATE_LIMITED where a limit is used up; then nothing is counted
    */
-  admit (bytes: number | null): void {
-    const refused = longest(this.#refusal('requests'), bytes === 0 ? null : this.#refusal('bytes'))
+  admit (bytes: number | null, records: number | null = 0): void {
+    const refused = longest(this.#refusal('requests'),
+      longest(bytes === 0 ? null : this.#refusal('bytes'), records === 0 ? null : this.#refusal('records')))
     if (refused !== null) throw refused
     this.#use('requests', 1)
     if (bytes !== null && bytes > 0) this.#use('bytes', bytes)
+    if (records !== null && records > 0) this.#use('records', records)
   }
 
   spend (bytes: number): void {
@@ -88,6 +95,23 @@ export class Limiter implements Limits {
     const refused = perDay !== undefined && this.#usedToday('bytes') >= perDay ? this.#refusal('bytes') : null
     if (refused !== null) throw refused
     return this.#rates.bytes?.bucket.waitMs(this.#clocks.monotonic()) ?? 0
+  }
+
+  countRecords (records: number): void { this.#use('records', records) }
+
+  spendRecordsAndWait (records: number): number {
+    const perDay = this.#perDay.records
+    const refused = perDay !== undefined && this.#usedToday('records') >= perDay ? this.#refusal('records') : null
+    if (refused !== null) throw refused
+    this.#use('records', records)
+    // What may come at once does, and is not waited for.
+    return this.#rates.records?.bucket.debtMs(this.#clocks.monotonic()) ?? 0
+  }
+
+  get recordsAtOnce (): number {
+    const perDay = this.#perDay.records
+    const today = perDay === undefined ? Infinity : perDay - this.#usedToday('records')
+    return Math.max(1, Math.min(Math.floor(this.#rates.records?.bucket.burst ?? Infinity), today))
   }
 
   /** The most that one body may have to be counted before it has come: what lies above that would be a long debt. */
@@ -109,7 +133,7 @@ export class Limiter implements Limits {
   #policy (): string {
     const items: string[] = []
     for (const unit of units) {
-      const quota = unit === 'bytes' ? ';qu="content-bytes"' : ''
+      const quota = quotaUnits[unit]
       const rate = this.#rates[unit]
       if (rate !== undefined) {
         const { bucket: { burst }, perSecond } = rate
@@ -145,7 +169,7 @@ export class Limiter implements Limits {
     const day = Math.floor(this.#clocks.wall() / DAY_MS)
     if (day !== this.#day) {
       this.#day = day
-      this.#today.requests = this.#today.bytes = 0
+      for (const each of units) this.#today[each] = 0
     }
     return this.#today[unit]
   }
@@ -155,8 +179,10 @@ export class Limiter implements Limits {
   }
 }
 
-const units = ['requests', 'bytes'] as const
-const words = { requests: 'requests', bytes: 'bytes of request bodies' } as const
+const units = ['requests', 'bytes', 'records'] as const
+const words = { requests: 'requests', bytes: 'bytes of request bodies', records: 'records' } as const
+/** For `RateLimit-Policy`, where it is not the default. */
+const quotaUnits = { requests: '', bytes: ';qu="content-bytes"', records: ';qu="records"' } as const
 
 const item = (name: string, remaining: number, inMs: number): string => `"${name}";r=${Math.max(0, remaining)};t=${Math.ceil(inMs / 1000)}`
 

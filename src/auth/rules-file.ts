@@ -19,8 +19,11 @@ const limits = Type.Object({
   requestsBurst: amount,
   bytesPerSecond: rate,
   bytesBurst: amount,
+  recordsPerSecond: rate,
+  recordsBurst: amount,
   requestsPerDay: amount,
-  bytesPerDay: amount
+  bytesPerDay: amount,
+  recordsPerDay: amount
 }, closed)
 
 const rule = Type.Object({

@@ -34,6 +34,12 @@ export class TokenBucket {
     return missing <= 1e-9 ? 0 : missing / this.#perMs
   }
 
+  /** How long until nothing is owed, as long as nobody spends; 0: nothing is. */
+  debtMs (nowMs: number): number {
+    const debt = -this.level(nowMs)
+    return debt <= 1e-9 ? 0 : debt / this.#perMs
+  }
+
   /** How long until it is full. */
   fullInMs (nowMs: number): number {
     return (this.burst - this.level(nowMs)) / this.#perMs

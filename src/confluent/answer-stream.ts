@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream'
-import { setTimeout as delay } from 'node:timers/promises'
 import { SluiceError } from '../errors.js'
+import { timerMs } from '../timer-ms.js'
 import { ConcatenatedJson, type Piece } from './concatenated-json.js'
 import { emptyBody } from './one-record.js'
 
@@ -26,6 +26,8 @@ export interface AnswerStreamOptions {
   readonly oneByOne: () => boolean
   /** Counts bytes that came, and says how many milliseconds to wait before more are read; may throw a SluiceError. */
   readonly spendAndWait: (bytes: number) => number
+  /** Counts a record, and says how many milliseconds to wait before it is produced; may throw a SluiceError. */
+  readonly spendRecordAndWait: () => number
   /** Shared by all streams. */
   readonly budget: AnswerBudget
   /** How many records it may have without an answer, where that is less than `maxUnanswered`. */
@@ -57,6 +59,8 @@ export class AnswerStream {
   #stopped = false
   #gone = false
   #broken: SluiceError | null = null
+  /** Until when it reads nothing, since its caller has sent what it may. */
+  #waitsUntil = 0
   #failedWith: string | null = null
   #changed: (() => void)[] = []
   readonly #idle: NodeJS.Timeout
@@ -129,21 +133,41 @@ export class AnswerStream {
       const chunk = this.#source.read() as Buffer | null
       if (chunk === null) {
         if (this.#source.readableEnded) break
-        if (this.#source.destroyed) throw this.#source.errored ?? new Error('the request was aborted')
+        if (this.#source.destroyed) throw this.#aborted()
         await this.#next()
         continue
       }
       this.#idle.refresh()
-      const waitMs = this.#options.spendAndWait(chunk.length)
-      if (waitMs > 0) await delay(waitMs)
+      await this.#slowDown(this.#options.spendAndWait(chunk.length))
       for (const piece of this.#pieces.push(chunk)) {
         await this.#room()
+        await this.#slowDown(this.#options.spendRecordAndWait())
         if (this.#stopped || this.#gone) return
         this.#take(piece)
       }
     }
     this.#pieces.end()
   }
+
+  /** Waits, which is not its caller's fault, until the time is over or nobody needs to wait any longer. */
+  async #slowDown (ms: number): Promise<void> {
+    if (ms === 0) return
+    this.#waitsUntil = performance.now() + ms
+    try {
+      for (let leftMs = ms; leftMs > 0 && !this.#stopped && !this.#gone; leftMs = this.#waitsUntil - performance.now()) {
+        if (this.#broken !== null) throw this.#broken
+        if (this.#source.destroyed && !this.#source.readableEnded) throw this.#aborted()
+        const timer = setTimeout(this.#change, timerMs(leftMs))
+        await this.#next()
+        clearTimeout(timer)
+      }
+    } finally {
+      this.#waitsUntil = 0
+      this.#idle.refresh()
+    }
+  }
+
+  #aborted (): Error { return this.#source.errored ?? new Error('the request was aborted') }
 
   async #room (): Promise<void> {
     const { oneByOne, budget, share = () => maxUnanswered } = this.#options
@@ -202,6 +226,10 @@ export class AnswerStream {
 
   /** Nothing moved for too long: the caller neither sends nor reads, or does not read what is there. */
   #abort (): void {
+    if (performance.now() < this.#waitsUntil) {
+      this.#idle.refresh()
+      return
+    }
     this.#gone = true
     this.#failedWith ??= 'SLUICE_STREAM_STALLED'
     this.#options.abort()

@@ -102,11 +102,59 @@ t.test('bytes that come piece by piece are waited for, and those of the day refu
   t.ok(refusal(() => other.spend(1)))
 })
 
+t.test('records: those of a batch may pass the limit, and the next request waits for it', async t => {
+  const { made, clock } = limiter({ recordsPerSecond: 10, recordsBurst: 3 })
+  t.equal(refusal(() => made.admit(0, 1)), null)
+  made.countRecords(9)
+  t.match(refusal(() => made.admit(0, 1)), { limit: 10, retryAfterSeconds: 1, message: 'This caller may send 10 records a second, 3 at once.' })
+  t.ok(refusal(() => made.admit(0, null)), 'a stream')
+  t.equal(refusal(() => made.admit(0)), null, 'what produces nothing')
+  clock.nowMs = 799
+  t.ok(refusal(() => made.admit(0, 1)))
+  clock.nowMs = 800
+  t.equal(refusal(() => made.admit(0, 1)), null)
+})
+
+t.test('records of a stream: what may come at once does; the rest is waited for, and beyond the day refused', async t => {
+  const { made, clock } = limiter({ recordsPerSecond: 10, recordsBurst: 3, recordsPerDay: 6 })
+  t.equal(made.recordsAtOnce, 3)
+  t.equal(made.spendRecordsAndWait(3), 0)
+  t.equal(made.spendRecordsAndWait(1), 100)
+  t.equal(made.recordsAtOnce, 2, 'of the day')
+  t.equal(made.spendRecordsAndWait(2), 300)
+  t.match(refusal(() => made.spendRecordsAndWait(1)), { limit: 6, retryAfterSeconds: 3_600, message: /6 records a day/ })
+  t.equal(made.recordsAtOnce, 1)
+  clock.nowMs = 3_600_000
+  t.equal(made.spendRecordsAndWait(1), 0, 'a new day')
+  const unlimited = limiter({ bytesPerSecond: 1 }).made
+  t.equal(unlimited.recordsAtOnce, Infinity)
+  t.equal(unlimited.spendRecordsAndWait(1_000_000), 0)
+})
+
+t.test('for any stream, no more records are let through than burst and rate allow, and none waits that need not', async t => {
+  fc.assert(fc.property(small, small, fc.array(fc.integer({ min: 1, max: 30 }), { minLength: 1 }), (rate, burst, wanted) => {
+    const { made, clock } = limiter({ recordsPerSecond: rate, recordsBurst: burst })
+    let passed = 0
+    for (const more of wanted) {
+      const records = Math.min(more, made.recordsAtOnce)
+      clock.nowMs += made.spendRecordsAndWait(records)
+      passed += records
+      if (passed > burst + clock.nowMs * rate / 1000 + 1e-6) return false
+    }
+    return clock.nowMs <= Math.max(0, passed - burst) / rate * 1000 + 1e-6
+  }))
+  t.pass()
+})
+
 t.test('the headers say what there is, what is left, and when all of it is back', async t => {
   const { made } = limiter({ requestsPerSecond: 2, requestsBurst: 10, bytesPerSecond: 100, requestsPerDay: 50 }, 5_000)
   made.admit(150)
   t.equal(made.policy, '"requests";q=10;w=5, "requests-day";q=50;w=86400, "bytes";q=100;qu="content-bytes";w=1')
   t.equal(made.remaining, '"requests";r=9;t=1, "requests-day";r=49;t=5, "bytes";r=0;t=2')
+  const records = limiter({ recordsPerSecond: 2 }).made
+  records.admit(0, 1)
+  t.equal(records.policy, '"records";q=2;qu="records";w=1')
+  t.equal(records.remaining, '"records";r=1;t=1')
 })
 
 const small = fc.integer({ min: 1, max: 20 })

@@ -13,7 +13,17 @@ t.test('what a file may say', async t => {
     certificates: [{ commonName: 'x' }, { dns: 'x' }, { uri: 'x' }, { email: 'x' }],
     tokens: [{ claim: 'a', value: 'b' }],
     rules: [],
-    limits: { requestsPerSecond: 0.1, requestsBurst: 1, bytesPerSecond: 1, bytesBurst: 1, requestsPerDay: 1, bytesPerDay: 1 }
+    limits: {
+      requestsPerSecond: 0.1,
+      requestsBurst: 1,
+      bytesPerSecond: 1,
+      bytesBurst: 1,
+      recordsPerSecond: 0.1,
+      recordsBurst: 1,
+      requestsPerDay: 1,
+      bytesPerDay: 1,
+      recordsPerDay: 1
+    }
   }
   t.same(parseRulesFile(JSON.stringify({ principals: [all], defaultLimits: all.limits })).principals, [all])
 })
