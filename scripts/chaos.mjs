@@ -1,6 +1,6 @@
 // `npm run chaos`: makes the checkout ready, and runs test/chaos/run.ts, which says what can be asked for.
 //
-// It is TypeScript, and is run from its source by the loader that tap runs the tests with: what a test sees is what this sees.
+// It is TypeScript, and is run from its source by the loader that runs the tests (ts-loader.mjs): what a test sees is what this sees.
 
 import { spawn } from 'node:child_process'
 import path from 'node:path'
@@ -13,11 +13,10 @@ await main(async () => {
   const choice = findRuntime()
   if (choice.kind === null) throw new SetupError(`chaos needs brokers of its own: ${choice.reason}`)
   await prepareRuntime(choice.kind, say)
-  const child = spawn(process.execPath, ['--import=@tapjs/typescript/import', path.join(root, 'test', 'chaos', 'run.ts'), ...process.argv.slice(2)], {
+  const child = spawn(process.execPath, [`--import=${new URL('ts-loader.mjs', import.meta.url)}`, path.join(root, 'test', 'chaos', 'run.ts'), ...process.argv.slice(2)], {
     cwd: root,
     stdio: 'inherit',
-    // Types are checked by `npm run typecheck`.
-    env: { ...process.env, TS_NODE_TRANSPILE_ONLY: '1', TAP_TIMEOUT: '0' }
+    env: { ...process.env, TAP_TIMEOUT: '0' }
   })
   // From a terminal it gets Ctrl-C itself; what is sent to this process alone is passed on.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal))
