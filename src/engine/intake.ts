@@ -253,9 +253,11 @@ export class Intake {
     if (sequence === REWOUND) {
       this.#observer.unexpected('rewound', record)
       this.troubled = true
-      // Exactly once: was the log truncated, or is this only delivered twice? The group knows what is done: a member that is made anew
-      // goes on from there, and finds below it only what the log has left.
-      if (this.#committer.transactional && owned.window.lastAdmitted >= 0) {
+      // 1. A record is under way. 2. Another one comes above it, where there was none, or another: the log was truncated there. 3. To
+      // begin there would forget the first one. And exactly once: was the log truncated at all, or is this only delivered twice? The
+      // group knows what is done: a member that is made anew goes on from there, and finds below it only what the log has left.
+      const { firstOpen, lastAdmitted } = owned.window
+      if ((firstOpen >= 0 && firstOpen < record.offset) || (this.#committer.transactional && lastAdmitted >= 0)) {
         throw new PollError('fatal', `the log of ${owned.topic}/${owned.partition} was truncated or made anew`)
       }
       owned = this.beginAnew(owned, -1, new PartitionGivenUpError('the log was truncated or made anew'))

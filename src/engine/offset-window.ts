@@ -61,15 +61,18 @@ export class OffsetWindow {
   /** The highest offset admitted in this epoch, −1 for none. */
   get lastAdmitted (): number { return this.#lastAdmitted }
 
+  /** The lowest offset that is admitted and not completed, −1 for none. */
+  get firstOpen (): number { return this.size === 0 ? -1 : this.#offsets[this.#head & this.#mask] }
+
   /** Bytes that the ring itself holds. */
   get ringBytes (): number { return this.#offsets.byteLength + this.#leaderEpochs.byteLength + this.#done.byteLength }
 
   /**
    * Enters a record and returns its sequence, or `DUPLICATE` (drop it: it is here already), or `REWOUND` (nobody
-   * sought, yet the log goes on below what was read: start a new epoch with it).
+   * sought, yet the log goes on below what was read, or a later leader has written what was read anew: start a new epoch with it).
    */
   admit (offset: number, leaderEpoch: number): number {
-    if (offset <= this.#lastAdmitted) return this.#has(offset) ? DUPLICATE : REWOUND
+    if (offset <= this.#lastAdmitted) return this.#has(offset, leaderEpoch) ? DUPLICATE : REWOUND
     if (offset < this.#commitOffset) return REWOUND
     // The group had no offset: where the reset policy put us is where the commit offset starts.
     if (this.#commitOffset === -1) this.#commitOffset = offset
@@ -149,13 +152,15 @@ export class OffsetWindow {
     if (this.size === 0 && this.#end > this.#commitOffset) this.#commitOffset = this.#end
   }
 
-  #has (offset: number): boolean {
+  /** An unknown leader epoch may be any. */
+  #has (offset: number, leaderEpoch: number): boolean {
     let low = this.#head
     let high = this.#tail - 1
     while (low <= high) {
       const middle = Math.floor((low + high) / 2)
-      const found = this.#offsets[middle & this.#mask]
-      if (found === offset) return true
+      const slot = middle & this.#mask
+      const found = this.#offsets[slot]
+      if (found === offset) return leaderEpoch <= this.#leaderEpochs[slot] || this.#leaderEpochs[slot] === -1
       if (found < offset) low = middle + 1
       else high = middle - 1
     }

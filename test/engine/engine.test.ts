@@ -511,6 +511,42 @@ t.test('a log that was truncated is read again from where it goes on, and its co
   await stop(h)
 })
 
+t.test('a log that was truncated above a record under way: that one is not forgotten, the member is made anew from what the group holds', async t => {
+  for (const [name, old, fresh] of [['into a gap', [0, 1, 5], 3], ['at an offset that was read', [0, 1, 2, 3], 2]] as const) {
+    const h = harness(({ offset }) => offset === 1 ? never() : undefined, { order: 'unordered', commitIntervalMs: 100 })
+    h.source.append(old.map(offset => record({ offset })))
+    h.source.event('assigned', [P0])
+    await h.clock.until(() => h.source.committedOffsets.get('t/0') === 1, name)
+    h.source.truncate(P0)
+    h.source.append([0, 1, fresh, 6].map(offset => record({ offset, leaderEpoch: offset < fresh ? 0 : 1 })))
+    h.source.redeliver(P0, fresh)
+    h.run.catch(() => {})
+    await h.clock.advance(1000)
+    t.equal(h.told.get('rewound'), 1, name)
+    t.notOk(h.told.get('duplicate'))
+    await t.rejects(h.run, { kind: 'fatal', message: /truncated/ })
+    t.equal(h.source.committedOffsets.get('t/0'), 1, 'no commit passes it')
+    const next = harness(() => {}, { order: 'unordered', commitIntervalMs: 100 }, { after: h })
+    next.source.event('assigned', [P0])
+    await next.clock.until(() => next.source.committedOffsets.get('t/0') === 7, 'all of the new log')
+    t.same(next.started, [1, fresh, 6].map(offset => `t/0/${offset}`))
+    await stop(next)
+  }
+})
+
+t.test('a log that was truncated below all that is under way goes on in this member', async t => {
+  const h = harness(({ offset, leaderEpoch }) => offset === 3 && leaderEpoch === 0 ? never() : undefined, { order: 'unordered', commitIntervalMs: 100 })
+  h.source.append(records(5))
+  h.source.event('assigned', [P0])
+  await h.clock.until(() => h.source.committedOffsets.get('t/0') === 3, 'those before it')
+  h.source.truncate(P0)
+  h.source.append(records(4, { leaderEpoch: 1 }, 3))
+  h.source.redeliver(P0, 3)
+  await h.clock.until(() => h.source.committedOffsets.get('t/0') === 7, 'the new ones')
+  t.same(h.started.slice(5), [3, 4, 5, 6].map(offset => `t/0/${offset}`))
+  await stop(h)
+})
+
 t.test('commits that fail are due again, even when no more records come', async t => {
   const h = harness(() => {}, { commitIntervalMs: 100 })
   h.source.onCommit = () => { throw new CommitError('retriable', 'the coordinator is away') }

@@ -130,11 +130,23 @@ t.test('a record that is in the window is a duplicate, done or not; one that nev
   t.equal(window.admit(16, 0), DUPLICATE)
   t.equal(window.admit(13, 0), REWOUND, 'within its range, but never admitted')
   t.equal(window.admit(9, 0), REWOUND, 'below it')
-  t.equal(window.commitOffset, 10)
+  t.equal(window.admit(14, 1), REWOUND, 'within it, and written by a later leader')
+  t.equal(window.admit(14, -1), DUPLICATE, 'by nobody knows which')
+  t.same([window.commitOffset, window.firstOpen], [10, 10])
   window.complete(0)
+  t.equal(window.firstOpen, 12)
   t.equal(window.admit(10, 0), REWOUND, 'below the commit offset')
   t.equal(window.size, 3)
   t.equal(new OffsetWindow(100).admit(0, 0), REWOUND, 'the group had committed more than the log holds now')
+})
+
+t.test('what was read of an unknown leader is a duplicate whoever wrote it', async t => {
+  const window = new OffsetWindow(0)
+  t.equal(window.firstOpen, -1)
+  window.admit(0, -1)
+  t.equal(window.admit(0, 3), DUPLICATE)
+  window.admit(1, 3)
+  t.equal(window.admit(1, 2), DUPLICATE, 'and so is what an earlier one wrote')
 })
 
 t.test('without an offset of the group, the first record or end decides', async t => {
