@@ -24,6 +24,25 @@ export function refusedByClient (thrown: unknown, topic: string, limit: number):
   }
 }
 
+/**
+ * Whether Kafka refused the batch that the record was in, which may be the fault of others. Where one record of it is not valid, the client
+ * says so of all of them; where several are not, it says of the others that another one was not.
+ */
+export function isOfBatch (error: DriverError): boolean {
+  const { code } = error
+  return code === codes.invalidRecord || code === codes.invalidTimestamp || code === codes.invalidDifferentRecord || isTooLarge(error)
+}
+
+export function isTooLarge ({ code }: DriverError): boolean {
+  return code === codes.messageTooLarge || code === codes.recordListTooLarge
+}
+
+/** The record was not at fault, as far as anybody knows, and cannot be tried again here. */
+export function refusedInCompany (cause?: unknown): SluiceError {
+  return new SluiceError('SLUICE_NOT_PRODUCED',
+    'Kafka refused the batch that the client had put the record into. The record was not produced; by itself it may be.', { cause })
+}
+
 /** What a delivery report says, as the caller's error. Where it leaves open whether the record was written, so does this. */
 export function reportedByKafka (error: DriverError, topic: string, limit: number): SluiceError {
   switch (error.code) {

@@ -22,6 +22,8 @@ export interface DriverLogLine {
 
 /** The error codes that something is decided by. The others are only told. */
 export const codes = {
+  /** Another record of the same batch was. */
+  invalidDifferentRecord: -138,
   topicUnknownToClient: -188,
   partitionUnknown: -190,
   purgedInQueue: -152,

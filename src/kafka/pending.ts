@@ -7,8 +7,12 @@ import type { Outcome } from './record-producer.js'
 /** A record between its admission and its report. Travels through the client as its opaque. */
 export class Pending {
   flight: Flight | null = null
-  /** What is to be produced, until it was handed to the client. */
+  order = 0
+  returns = 0
+  /** What is to be produced, until it is settled: what was handed to the client may have to go again. */
   record: PreparedRecord | null
+  /** The client has it. */
+  handed = false
   /** Set once the caller waits no longer: told how the record ended after all. */
   reported: ((outcome: Outcome) => void) | null = null
   timer: NodeJS.Timeout | undefined

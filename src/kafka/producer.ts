@@ -1,8 +1,9 @@
+import { BoundedLog } from '../bounded-log.js'
 import type { ClientProperties, ProducerConfig } from '../config.js'
 import { SluiceError } from '../errors.js'
 import type { OutgoingRecord, Receipt } from '../record.js'
 import { isFailure, reasonForCallers, scrubber, withAdvice, withoutThread } from './connection-reason.js'
-import { deliveryUnknown, notAllowedToWrite, refusedByClient, reportedByKafka } from './delivery-errors.js'
+import { deliveryUnknown, isOfBatch, isTooLarge, notAllowedToWrite, refusedByClient, refusedInCompany, reportedByKafka } from './delivery-errors.js'
 import {
   clusterMetadata, codes, connect, disconnect, flush, newProducer, requestTopic,
   type ClusterMetadata, type DriverError, type DriverLogLine
@@ -72,7 +73,11 @@ export class KafkaProducer implements RecordProducer {
   #pendingRecords = 0
   #pendingBytes = 0
   readonly #drained = new DrainRate()
-  readonly #flights = new Flights<Pending>(records => { for (const pending of records) this.#hand(pending) })
+  readonly #flights = new Flights<Pending>(
+    records => { for (const pending of records) this.#hand(pending) },
+    records => { for (const pending of records) if (pending.open) this.#settled(pending, refusedInCompany()) })
+
+  readonly #refusedBatches = new BoundedLog()
   readonly #reachability = new Reachability()
   /** The newest reason that the client's log gave. */
   #lastError: string | null = null
@@ -260,7 +265,7 @@ export class KafkaProducer implements RecordProducer {
       ? 'this user may write to no topic, and is not given a producer id'
       : 'the client had a fatal error and is being replaced'
     this.#log.error({ pendingRecords: session.pending.size, reason: this.#lastError }, 'the Kafka producer had a fatal error; making a new one')
-    for (const pending of this.#flights.takeBack()) if (pending.record !== null) this.#settled(pending, this.#refusal())
+    for (const pending of this.#flights.takeBack()) if (pending.open) this.#settled(pending, this.#refusal())
     this.#retire(session, performance.now() + Math.min(fatalReportsMs, this.#settings.deliveryTimeoutMs))
     this.connect().catch((err: unknown) => { this.#log.error({ err }, 'the new Kafka producer cannot be made') })
   }
@@ -427,7 +432,7 @@ export class KafkaProducer implements RecordProducer {
       this.#flights.reported(pending.topic, pending)
       return
     }
-    pending.record = null
+    pending.handed = true
     try {
       session.client.produce(
         record.topic, record.partition, record.value, record.key, timestamp === -1 ? undefined : timestamp, pending, record.headers)
@@ -448,6 +453,7 @@ export class KafkaProducer implements RecordProducer {
         this.#answered(now)
         this.#denied = false
         pending.session.proven = true
+        this.#flights.written(pending.topic, pending, report.partition)
         this.#settled(pending, {
           topic: pending.topic,
           partition: report.partition,
@@ -461,6 +467,7 @@ export class KafkaProducer implements RecordProducer {
         const { session } = pending
         const ended = error.code === codes.fatal || error.code === codes.purgedInQueue
         if (!ended) session.proven = true
+        if (isOfBatch(error) && this.#goesAgain(pending, error, report.partition)) return
         // Without a producer id nothing is ever sent; a later one may be denied while records are on their way.
         const unsent = ended && session.denied && !session.proven
         const outcome = unsent ? notAllowedToWrite(error) : reportedByKafka(error, pending.topic, this.#settings.messageMaxBytes)
@@ -472,11 +479,28 @@ export class KafkaProducer implements RecordProducer {
     }
   }
 
+  /** Kafka has refused the batch, which says nothing of the record yet: it goes again in smaller company, unless it had none. */
+  #goesAgain (pending: Pending, error: DriverError, partition: number): boolean {
+    if (pending.session !== this.#session) {
+      this.#settled(pending, refusedInCompany(error))
+      return true
+    }
+    const isLarge = isTooLarge(error)
+    if (!this.#flights.refused(pending.topic, pending, partition, isLarge)) return false
+    pending.handed = false
+    if (isLarge) {
+      this.#refusedBatches.line(unsaid => this.#log.warn({ topic: pending.topic, unsaid },
+        'Kafka refused a batch as too large for its topic (max.message.bytes): its records go again in smaller ones'))
+    }
+    return true
+  }
+
   /** The last thing that happens to a record: its room is free again, and whoever waits is told. */
   #settled (pending: Pending, outcome: Outcome, now = performance.now()): void {
     const { session } = pending
     session.pending.remove(pending)
     pending.open = false
+    pending.record = null
     this.#flights.reported(pending.topic, pending)
     this.#pendingRecords--
     this.#pendingBytes -= pending.size
@@ -498,8 +522,7 @@ export class KafkaProducer implements RecordProducer {
   /** The caller waits no longer. The record stays pending until its report, and keeps its room. */
   readonly #expire = (pending: Pending): void => {
     if (pending.reported !== null || !pending.open) return
-    if (pending.record !== null) {
-      pending.record = null
+    if (!pending.handed) {
       this.#settled(pending, new SluiceError('SLUICE_NOT_PRODUCED', 'The record could not be handed to Kafka\'s client in time. It was not produced.'))
       return
     }

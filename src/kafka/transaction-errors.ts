@@ -50,7 +50,7 @@ export function failedRecord (error: DriverError, topic: string, limit: number, 
 
 /** Whether the client gave the record up because of another one, or of the transaction. */
 export function isGivenUp ({ code }: DriverError): boolean {
-  return code === codes.purgedInQueue || code === codes.purgedInFlight || code === codes.fatal
+  return code === codes.purgedInQueue || code === codes.purgedInFlight || code === codes.fatal || code === codes.invalidDifferentRecord
 }
 
 /** The same error, with the place of its record in the body. */

@@ -40,8 +40,8 @@ export class TransactionalCommits {
   #producer: PooledProducer | null = null
   #opening: Promise<PooledProducer> | null = null
   #closing = false
-  /** Each record goes in a batch of its own. */
-  #oneByOne = false
+  /** Each record goes in a batch of its own: in the next transaction, or from now on. */
+  #oneByOne: 'once' | 'always' | null = null
   readonly #retiring = new Set<Promise<void>>()
 
   private constructor (options: TransactionalCommitsOptions) {
@@ -77,17 +77,26 @@ export class TransactionalCommits {
     const { answer, ended } = producer.run(records, performance.now() + this.#options.timeoutMs, offsets)
     answer.catch((error: unknown) => { reason = error })
     const end = await ended
-    if (producer.spent !== null) this.#throwAway(producer)
+    const wasOneByOne = this.#oneByOne !== null
+    if (this.#oneByOne === 'once') {
+      // What comes next need not be slow.
+      this.#oneByOne = null
+      this.#throwAway(producer)
+    } else if (producer.spent !== null) {
+      this.#throwAway(producer)
+    }
     if (end === 'committed') return
     const { message } = reason as Error
     if (end === 'unknown') throw new CommitError('unknown', message, { cause: reason })
     const index = isBlamed(reason) ? indexIn(reason) : null
-    if (index !== null && code(reason) === 'SLUICE_RECORD_TOO_LARGE' && !this.#oneByOne && outputs.length > 1) {
-      // 1. A topic allows less than this gateway does. 2. The client sends many records as one batch. 3. Kafka refuses the batch: which of
-      // its records is too large, if any of them is, only a batch of each one's own can tell.
-      this.#oneByOne = true
-      this.#options.log.warn({ topic: outputs[index]?.topic },
-        'a topic allows smaller batches than KAFKA_MESSAGE_MAX_BYTES: from now on each record of a transaction is sent by itself, which is slower')
+    if (index !== null && isOfBatch(reason) && !wasOneByOne && outputs.length > 1) {
+      // 1. A record is not valid, or a topic allows less than this gateway does. 2. The client sends many records as one batch. 3. Kafka
+      // refuses the batch: which of its records is at fault, if any of them is, only a batch of each one's own can tell.
+      this.#oneByOne = code(reason) === 'SLUICE_RECORD_TOO_LARGE' ? 'always' : 'once'
+      if (this.#oneByOne === 'always') {
+        this.#options.log.warn({ topic: outputs[index]?.topic },
+          'a topic allows smaller batches than KAFKA_MESSAGE_MAX_BYTES: from now on each record of a transaction is sent by itself, which is slower')
+      }
       throw new CommitError('retriable', message, { cause: reason })
     }
     if (index !== null) throw new OutputRefusedError(index, isRefused(reason), message, { cause: reason })
@@ -128,7 +137,7 @@ export class TransactionalCommits {
         // What waits is bounded by the windows.
         'queue.buffering.max.messages': QUEUE_MAX_RECORDS,
         'queue.buffering.max.kbytes': QUEUE_MAX_KBYTES,
-        ...(this.#oneByOne && { 'batch.num.messages': 1, 'linger.ms': 0 })
+        ...(this.#oneByOne !== null && { 'batch.num.messages': 1, 'linger.ms': 0 })
       },
       transactionTimeoutMs: timeoutMs,
       messageMaxBytes: producer.messageMaxBytes,
@@ -168,6 +177,11 @@ const ownId = (groupId: string): string => `sluice-${groupId}-${randomUUID()}`
 /** Whether the record itself is to blame, and not the way to Kafka: what passes by itself must make no dead letters. */
 function isBlamed (error: unknown): boolean {
   return isRefused(error) || code(error) === 'SLUICE_UNKNOWN_TOPIC' || code(error) === 'SLUICE_NOT_AUTHORIZED'
+}
+
+/** Whether Kafka refused the batch that a record was in, for whichever of its records. */
+function isOfBatch (error: unknown): boolean {
+  return code(error) === 'SLUICE_RECORD_TOO_LARGE' || code(error) === 'SLUICE_RECORD_REJECTED'
 }
 
 const code = (error: unknown): string | undefined => error instanceof SluiceError ? error.code : undefined

@@ -5,7 +5,7 @@ import type { OutgoingRecord, Receipt } from '../record.js'
 import { prepareRecord, type PreparedRecord } from './prepared-record.js'
 import { producerProperties } from './producer-properties.js'
 import type { Log } from './record-producer.js'
-import { atRecord, withdrawn } from './transaction-errors.js'
+import { atRecord, notCommitted, withdrawn } from './transaction-errors.js'
 import { TransactionalProducer, type TransactionalProducerOptions } from './transactional-producer.js'
 import type { TransactionObserver, TransactionResult, Transactions, TransactionsState } from './transactions.js'
 
@@ -189,28 +189,64 @@ export class TransactionalProducerPool implements Transactions {
     if (job.over) return
     if (this.#closing !== null) { this.#withdraw(job, closing()); return }
     clearTimeout(job.timer)
-    const { answer, ended } = producer.run(job.records, job.deadline)
-    answer.then(
-      receipts => { this.#ended('committed', receipts.length, job.arrivedAt); job.resolve(receipts) },
-      (err: unknown) => {
-        this.#ended((err as SluiceError).code === 'SLUICE_TRANSACTION_UNKNOWN' ? 'unknown' : 'aborted', job.records.length, job.arrivedAt)
-        job.reject(err)
-      })
-    const end = await ended
-    const told = await answer.then(() => 'committed', (err: SluiceError) => err.code)
-    if (told === 'SLUICE_TRANSACTION_UNKNOWN') {
-      this.#options.log.info({ end, records: job.records.length }, 'a transaction whose caller was told that its outcome is unknown has ended')
-    }
+    const isRefusedAsBatch = await this.#transact(slot, job, producer, job.records.length > 1)
+    if (isRefusedAsBatch) await this.#serveOneByOne(slot, job)
     this.#bytes -= job.size
-    if (producer.spent !== null) await this.#throwAway(slot, producer)
   }
 
-  async #producerOf (slot: Slot): Promise<PooledProducer> {
+  /**
+   * The client sends many records as one batch, and Kafka refuses it whole: which of them is not valid, or too large, if any is, only
+   * a batch of each one's own can tell.
+   */
+  async #serveOneByOne (slot: Slot, job: Job): Promise<void> {
+    try {
+      if (this.#closing !== null) throw closing()
+      if (performance.now() >= job.deadline) throw notCommitted('Kafka refused a batch, and there was no time to send its records one by one.')
+      const producer = await this.#producerOf(slot, { 'batch.num.messages': 1, 'linger.ms': 0 })
+      await this.#transact(slot, job, producer, false)
+      // It is slow, and the next transaction may be for another topic.
+      if (slot.producer === producer) {
+        slot.producer = null
+        await producer.close()
+      }
+    } catch (err) {
+      this.#ended('aborted', job.records.length, job.arrivedAt)
+      job.reject(err)
+    }
+  }
+
+  /** Returns whether it was refused as a batch, of which nobody was told then. */
+  async #transact (slot: Slot, job: Job, producer: PooledProducer, mayGoAgain: boolean): Promise<boolean> {
+    const { answer, ended } = producer.run(job.records, job.deadline)
+    let goesAgain = false
+    const told = answer.then(
+      receipts => {
+        this.#ended('committed', receipts.length, job.arrivedAt)
+        job.resolve(receipts)
+        return null
+      },
+      (err: SluiceError) => {
+        goesAgain = mayGoAgain && (err.code === 'SLUICE_RECORD_TOO_LARGE' || err.code === 'SLUICE_RECORD_REJECTED')
+        if (goesAgain) return null
+        this.#ended(err.code === 'SLUICE_TRANSACTION_UNKNOWN' ? 'unknown' : 'aborted', job.records.length, job.arrivedAt)
+        job.reject(err)
+        return err.code
+      })
+    const end = await ended
+    const code = await told
+    if (code === 'SLUICE_TRANSACTION_UNKNOWN') {
+      this.#options.log.info({ end, records: job.records.length }, 'a transaction whose caller was told that its outcome is unknown has ended')
+    }
+    if (producer.spent !== null) await this.#throwAway(slot, producer)
+    return goesAgain
+  }
+
+  async #producerOf (slot: Slot, batches: ClientProperties = {}): Promise<PooledProducer> {
     if (slot.producer !== null) return slot.producer
     const { client, producer, settings, log, reportsTimestamps = true, open = TransactionalProducer.open } = this.#options
     const transactionalId = `${this.#prefix}-${slot.index}`
     slot.producer = await open({
-      properties: transactionalProperties(producerProperties(client, producer), transactionalId, settings.timeoutMs),
+      properties: { ...transactionalProperties(producerProperties(client, producer), transactionalId, settings.timeoutMs), ...batches },
       transactionTimeoutMs: settings.timeoutMs,
       messageMaxBytes: producer.messageMaxBytes,
       reportsTimestamps,

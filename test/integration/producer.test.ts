@@ -124,6 +124,53 @@ t.test('a record that only the topic finds too large is 413; one without a key i
   t.match((await post(app, compacted, { value: 'x' })).json(), { status: 400, code: 'SLUICE_RECORD_REJECTED' })
 })
 
+interface Answered { readonly status?: number, readonly code?: string, readonly offset?: number }
+
+/** What is in the topic is what was answered with a receipt, once each and in the order of its key. */
+async function isAsAnswered (
+  t: Test, kafka: Kafka, topic: string, sent: readonly { key?: string | null, value: string }[], answered: readonly Answered[]
+): Promise<void> {
+  const stored = (await kafka.readAll(topic)).map(({ key, value }) => ({ key: key === null ? null : String(key), value: String(value) }))
+  const written = sent.filter((_, i) => answered[i]!.offset !== undefined)
+  t.equal(stored.length, written.length, 'each once')
+  for (const key of new Set(sent.map(({ key }) => key ?? null))) {
+    const valuesOf = (records: readonly { key?: string | null, value: string }[]) =>
+      records.filter(one => (one.key ?? null) === key).map(({ value }) => value)
+    t.strictSame(valuesOf(stored), valuesOf(written), `in order: ${key}`)
+  }
+}
+
+t.test('a topic that takes less than the client\'s batches: only what is too large by itself is refused', { skip: noKafka }, async t => {
+  const kafka = await sharedKafka()
+  const topic = await kafka.createTopic(uniqueName('smaller'), { partitions: 2, config: { 'max.message.bytes': '10000' } })
+  const other = await kafka.createTopic(uniqueName('smaller'), { partitions: 1, config: { 'max.message.bytes': '10000' } })
+  const app = await gateway(t, kafka)
+  const isLarge = (i: number) => i % 100 === 77
+  const sent = Array.from({ length: 300 }, (_, i) => ({ key: `k${i % 7}`, value: `${i} `.padEnd(isLarge(i) ? 50_000 : 1_000, 'x') }))
+  const res = await post(app, topic, { records: sent })
+  const answered = res.json<{ records: Answered[] }>().records
+  t.strictSame(answered.flatMap(({ offset, code }, i) => offset === undefined ? [`${i} ${code}`] : []), [77, 177, 277].map(i => `${i} SLUICE_RECORD_TOO_LARGE`))
+  await isAsAnswered(t, kafka, topic, sent, answered)
+
+  const single = Array.from({ length: 300 }, (_, i) => ({ key: `k${i}`, value: `${i} `.padEnd(isLarge(i) ? 50_000 : 1_000, 'x') }))
+  const answers = await Promise.all(single.map(async one => (await post(app, other, one)).json<Answered>()))
+  t.strictSame(answers.flatMap(({ offset, code }, i) => offset === undefined ? [`${i} ${code}`] : []), [77, 177, 277].map(i => `${i} SLUICE_RECORD_TOO_LARGE`))
+  await isAsAnswered(t, kafka, other, single, answers)
+})
+
+t.test('beside a record that Kafka refuses, or several, the others of its batch are written', { skip: noKafka }, async t => {
+  const kafka = await sharedKafka()
+  const topics = [[120], [20, 70, 71, 170]].map(bad => ({ name: uniqueName('compacted'), bad }))
+  for (const { name } of topics) await kafka.createTopic(name, { partitions: 1, config: { 'cleanup.policy': 'compact' } })
+  const app = await gateway(t, kafka)
+  for (const { name, bad } of topics) {
+    const sent = Array.from({ length: 200 }, (_, i) => ({ key: bad.includes(i) ? null : `k${i % 7}`, value: `${i}` }))
+    const answered = (await post(app, name, { records: sent })).json<{ records: Answered[] }>().records
+    t.strictSame(answered.flatMap(({ offset, code }, i) => offset === undefined ? [`${i} ${code}`] : []), bad.map(i => `${i} SLUICE_RECORD_REJECTED`))
+    await isAsAnswered(t, kafka, name, sent, answered)
+  }
+})
+
 t.test('the largest record that the gateway takes, Kafka takes as well', { skip: noKafka }, async t => {
   const kafka = await sharedKafka()
   const app = await gateway(t, kafka)

@@ -64,13 +64,13 @@ t.test('an abort says whose fault it is, and one that nobody knows the end of is
   const { commits } = await setUp([
     { end: 'unknown', error: new Error('x') },
     { end: 'aborted', error: gone },
-    { end: 'aborted', error: refusal('SLUICE_RECORD_REJECTED', 1) },
+    { end: 'aborted', error: refusal('SLUICE_RECORD_REJECTED', 0) },
     { end: 'aborted', error: refusal('SLUICE_UNKNOWN_TOPIC', 0) },
     { end: 'aborted', error: refusal('SLUICE_NOT_PRODUCED', 0) }
   ])
   t.match(await failureOf(commits), { kind: 'unknown' })
   t.match(await failureOf(commits), { kind: 'lost' })
-  t.match(await failureOf(commits), { index: 1, permanent: true })
+  t.match(await failureOf(commits, RECORDS.slice(1)), { index: 0, permanent: true })
   t.match(await failureOf(commits), { index: 0, permanent: false })
   const outage = await failureOf(commits)
   t.notOk(outage instanceof OutputRefusedError, 'a record that was not acknowledged in time is not to blame')
@@ -80,8 +80,23 @@ t.test('an abort says whose fault it is, and one that nobody knows the end of is
 
 t.test('of a batch that is too large none is to blame before each was sent by itself', async t => {
   const tooLarge = { end: 'aborted' as const, error: refusal('SLUICE_RECORD_TOO_LARGE', 0) }
-  const { commits, opened } = await setUp([tooLarge, { end: 'aborted', error: refusal('SLUICE_RECORD_TOO_LARGE', 1) }])
+  const { commits, opened } = await setUp([tooLarge, { end: 'aborted', error: refusal('SLUICE_RECORD_TOO_LARGE', 1) }, { end: 'committed' }])
   t.notOk(await failureOf(commits) instanceof OutputRefusedError)
   t.match(await failureOf(commits), { index: 1, permanent: true })
-  t.same(opened.map(properties => properties['batch.num.messages']), [undefined, 1])
+  t.notOk(await failureOf(commits, RECORDS) instanceof CommitError)
+  t.same(opened.map(properties => properties['batch.num.messages']), [undefined, 1, 1], 'the topic is as it is')
+})
+
+t.test('of a batch with a record that is not valid as well; what comes next goes together again', async t => {
+  const rejected = (index: number) => ({ end: 'aborted' as const, error: refusal('SLUICE_RECORD_REJECTED', index) })
+  const { commits, opened } = await setUp([rejected(0), rejected(1), { end: 'committed' }, rejected(0), { end: 'committed' }, { end: 'committed' }])
+  const batches = () => opened.map(properties => properties['batch.num.messages'])
+  t.notOk(await failureOf(commits) instanceof OutputRefusedError)
+  t.match(await failureOf(commits), { index: 1, permanent: true })
+  t.equal(await failureOf(commits), null)
+  t.same(batches(), [undefined, 1, undefined])
+  t.match(await failureOf(commits), { kind: 'retriable' })
+  t.equal(await failureOf(commits), null, 'it was another one, which is gone')
+  t.equal(await failureOf(commits), null)
+  t.same(batches(), [undefined, 1, undefined, 1, undefined])
 })

@@ -15,8 +15,11 @@ const silent = { debug () {}, info () {}, warn () {}, error () {} }
 class FakeTransactional implements PooledProducer {
   spent: SpentReason | null = null
   closed = false
-  readonly running: { commit: () => void, abort: (spent?: SpentReason) => void, forget: () => TransactionEndLater }[] = []
-  constructor (readonly id: string) {}
+  readonly running: {
+    commit: () => void, abort: (spent?: SpentReason, error?: SluiceError) => void, forget: () => TransactionEndLater
+  }[] = []
+
+  constructor (readonly id: string, readonly properties: Readonly<Record<string, unknown>>) {}
 
   run () {
     let tell!: (receipts: Receipt[]) => void
@@ -26,9 +29,9 @@ class FakeTransactional implements PooledProducer {
     const ended = new Promise<TransactionEnd>(resolve => { end = resolve })
     this.running.push({
       commit () { tell([receipt]); end('committed') },
-      abort: (spent = 'aborted') => {
+      abort: (spent = 'aborted', error = new SluiceError('SLUICE_NOT_PRODUCED', 'aborted')) => {
         this.spent = spent
-        refuse(new SluiceError('SLUICE_NOT_PRODUCED', 'aborted'))
+        refuse(error)
         end('aborted')
       },
       forget () {
@@ -58,7 +61,7 @@ function pool (t: Test, settings: Partial<TransactionsConfig> = {}, queueMaxByte
     isReachable: () => world.reachable,
     async open ({ properties }) {
       if (world.openFails) throw new SluiceError('SLUICE_BROKER_UNAVAILABLE', 'no')
-      const producer = new FakeTransactional(String(properties['transactional.id']))
+      const producer = new FakeTransactional(String(properties['transactional.id']), properties)
       opened.push(producer)
       return producer
     }
@@ -198,4 +201,39 @@ test('the client\'s own times are not longer than the transaction\'s', async t =
     { 'transactional.id': 'id', 'transaction.timeout.ms': 5_000, 'message.timeout.ms': 5_000, 'socket.timeout.ms': 4_900 })
   t.match(transactionalProperties({ 'message.timeout.ms': 1_000, 'socket.timeout.ms': 3_000 }, 'id', 5_000),
     { 'message.timeout.ms': 1_000, 'socket.timeout.ms': 3_000 })
+})
+
+test('a transaction whose batch is too large runs once more, each record by itself; of one record there is nothing to try', async t => {
+  const tooLarge = new SluiceError('SLUICE_RECORD_TOO_LARGE', 'large', { pointer: '#/records/0' })
+  const { pool: transactions, opened, ended } = pool(t)
+  const written = transactions.run([record(), record()], 60_000)
+  await turn()
+  opened[0]!.running[0]!.abort('aborted', tooLarge)
+  await turn()
+  t.equal(opened[1]?.properties['batch.num.messages'], 1)
+  t.match(transactions.state, { open: 1, bytes: 2 })
+  opened[1]!.running[0]!.commit()
+  t.same(await written, [receipt])
+  await turn()
+  t.ok(opened[1]!.closed, 'the next transaction has a usual one')
+  t.same([transactions.state.bytes, ended], [0, ['committed']])
+
+  const refused = t.rejects(transactions.run([record(), record()], 60_000), tooLarge)
+  await turn()
+  t.equal(opened[2]?.properties['batch.num.messages'], undefined)
+  opened[2]!.running[0]!.abort('aborted', tooLarge)
+  await turn()
+  opened[3]!.running[0]!.abort('aborted', tooLarge)
+  await refused
+
+  const single = t.rejects(transactions.run([record()], 60_000), tooLarge)
+  await turn()
+  opened[4]!.running[0]!.abort('aborted', tooLarge)
+  await single
+  const late = t.rejects(transactions.run([record(), record()], 0), { code: 'SLUICE_NOT_PRODUCED', message: /no time/ })
+  await turn()
+  opened[5]?.running[0]?.abort('aborted', tooLarge)
+  await late
+  await turn()
+  t.same([transactions.state.bytes, opened.length, ended.slice(1)], [0, 6, ['aborted', 'aborted', 'aborted']])
 })
