@@ -2,7 +2,7 @@
 
 /** Whether a test file uses a real Kafka: by its folder, or because it imports the harness. */
 export function needsKafka (file, text) {
-  return /^test[/\\](integration|chaos)[/\\]/.test(file) || /^[^'"]* from ['"][^'"]*support\/kafka(\.js)?['"]/m.test(text)
+  return /^test[/\\]integration[/\\]/.test(file) || /^[^'"]* from ['"][^'"]*support\/kafka(\.js)?['"]/m.test(text)
 }
 
 /**

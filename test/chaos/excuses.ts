@@ -5,6 +5,8 @@ import type { Held, Ownership } from './ownership.js'
 
 /** What a drain may take, and a freeze in the middle of it; whoever takes longer was not draining. */
 const DRAIN_MAX_MS = 25_000
+/** What the engine takes at most, after a drain, for a look at the topic's id (1 s) and the last commit (5 s). */
+const LAST_COMMIT_MS = 6000
 
 /**
  * What at-least-once allows, and no more. Each excuse needs a fault that was really done, at that time, to that process
@@ -45,24 +47,29 @@ export class Excuses {
   superseded (entry: LedgerEntry, at: number): boolean {
     const life = this.#lives.get(entry.pid)
     if (life === undefined) return false
-    if (at >= (life.killedAt ?? life.exitedAt ?? Infinity)) return true
-    const takenOverAt = this.#takenOverAt(entry, life)
-    return takenOverAt !== null && at >= takenOverAt
+    return at >= (life.killedAt ?? life.exitedAt ?? Infinity) || this.#fenced(entry, at)
   }
 
   /** Why a record that this process had handled may be handled again by the next owner; `null` where nothing allows it. */
   forRepeating (end: LedgerEntry, again: LedgerEntry): 'killed' | 'fenced' | 'not committed' | null {
     const life = this.#lives.get(end.pid)
     if (life !== undefined && life.killedAt !== null && again.at >= life.killedAt) return 'killed'
-    if (this.superseded(end, Math.max(end.at, again.at)) || this.superseded(again, again.at)) return 'fenced'
+    // That it has ended by now is no reason: who ends in good order commits before.
+    if (this.#fenced(end, Math.max(end.at, again.at)) || this.#fenced(again, again.at)) return 'fenced'
     // What began before it was cut off may end after, when the partition is its own again: then the new copy has waited for it.
     const beganAt = this.#beganAt.get(end) ?? end.at
     const held = this.#ownership.at(end.pid, end.partition, beganAt)
     // Cut off before it could commit; whoever got the partition next begins where the last commit was, and may be itself.
     if (held?.how === 'lost' && held.until! <= again.at && this.#faults.fencing(end.pid, held.until!) !== undefined) return 'fenced'
-    const leftAt = held?.until ?? life?.stoppedAt ?? life?.exitedAt ?? null
-    if (held !== undefined && leftAt !== null && leftAt <= again.at && this.#faults.commitsMayFail(leftAt)) return 'not committed'
+    const leaving = held && life && leavingOf(held, life)
+    if (leaving && leaving.from <= again.at && this.#faults.commitsMayFail(leaving.from, leaving.to)) return 'not committed'
     return null
+  }
+
+  #fenced (entry: LedgerEntry, at: number): boolean {
+    const life = this.#lives.get(entry.pid)
+    const takenOverAt = life === undefined ? null : this.#takenOverAt(entry, life)
+    return takenOverAt !== null && at >= takenOverAt
   }
 
   /** When another process began with this one's partition after a fault had cut this one off; `null` where that was not so. */
@@ -87,6 +94,26 @@ export class Excuses {
       : this.#faults.fencing(pid, to)
     return fault && { from: fault.from, to }
   }
+}
+
+/**
+ * From when a process was told to give a partition up, or to end, to when it tried no longer to commit what it had completed of it.
+ *
+ * A fault that begins meanwhile keeps the last commit away just as one that was there before: 1. A partition is revoked, with a record
+ * in flight. 2. The group's coordinator is killed. 3. The record ends, and the drain with it. 4. The last commit asks for a coordinator,
+ * and when its time is over there is none yet. 5. The partition is given up, with the commit from before 1, and whoever gets it next,
+ * be it the same process, handles the record again. More cannot be had: who holds on to it for longer is thrown out of the group.
+ *
+ * The end of the drain is the process's own word, so a drain counts only for as long as one may take. Whether the record was
+ * committed after all is not asked here: the check for what is begun again finds that, and this is no excuse there.
+ */
+function leavingOf ({ until, how, drainedAt }: Held, { stoppedAt, exitedAt }: Life): { from: number, to: number } | null {
+  const from = until ?? stoppedAt ?? exitedAt
+  if (from === null) return null
+  if (until === null) return { from, to: exitedAt ?? from }
+  // Who says nothing of a drain had none, and gave the partition up there and then.
+  const to = how === 'revoked' && drainedAt !== null ? drainedAt + LAST_COMMIT_MS : from
+  return { from, to: Math.min(to, exitedAt ?? Infinity, from + DRAIN_MAX_MS) }
 }
 
 function attemptOf (entry: LedgerEntry): string {

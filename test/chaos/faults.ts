@@ -56,13 +56,14 @@ export class FaultLog {
     return Math.min(Infinity, ...silent.map(({ from }) => from))
   }
 
-  /** A fault that can have made a commit fail at about this time. */
-  commitsMayFail (at: number): boolean {
-    return this.#around(at).some(({ what }) => what === 'broker' || what === 'leaders')
+  /** Whether a fault can have made a commit fail at about this time, or at some time between these two. */
+  commitsMayFail (from: number, to = from): boolean {
+    return this.#around(from, to).some(({ what }) => what === 'broker' || what === 'leaders')
   }
 
-  #around (at: number): Fault[] {
-    return this.faults.filter(({ from, to }) => from <= at && at <= (to ?? Infinity) + AFTERMATH_MS)
+  /** What was open at some time between these two, or had ended shortly before. */
+  #around (begin: number, end = begin): Fault[] {
+    return this.faults.filter(({ from, to }) => from <= end && begin <= (to ?? Infinity) + AFTERMATH_MS)
   }
 }
 

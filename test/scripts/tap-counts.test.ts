@@ -56,6 +56,8 @@ t.test('the last line says at least one failure when tap itself failed', async t
 
 t.test('a test uses a real Kafka by its folder or by what it imports', async t => {
   t.equal(needsKafka('test/integration/x.test.ts', ''), true)
+  // What the harness for chaos concludes is tried without a cluster.
+  t.equal(needsKafka('test/chaos/x.test.ts', ''), false)
   t.equal(needsKafka('test/kafka/x.test.ts', "import { noKafka } from '../support/kafka.js'"), true)
   t.equal(needsKafka('test/kafka/x.test.ts', "import {\n  noKafka\n} from '../support/kafka.js'"), true)
   t.equal(needsKafka('test/x.test.ts', 'const text = "from \'../support/kafka.js\'"'), false)
