@@ -26,7 +26,8 @@ export interface Findings {
   readonly ownership: Ownership
   readonly excuses: Excuses
   readonly settings: {
-    readonly maxInFlight: number
+    /** Of the gateway in a slot. */
+    readonly maxInFlight: (slot: number) => number
     readonly maxRecordsBeforeCommit: number
     readonly commitIntervalMs: number
     readonly sessionTimeoutMs: number
@@ -101,9 +102,10 @@ function same (a: Buffer | null, b: Buffer | null): boolean {
 export const inOrder: Check = ({ entries, excuses }) => orderViolations(entries, (entry, at) => excuses.superseded(entry, at))
 
 /** Never more handlers at once than configured, in any process. */
-export const withinLimits: Check = ({ entries, lives, settings }) => lives.flatMap(({ pid }) => {
+export const withinLimits: Check = ({ entries, lives, settings }) => lives.flatMap(({ pid, slot }) => {
   const peak = peakInFlight(entries.filter(entry => entry.pid === pid))
-  return peak > settings.maxInFlight ? [`process ${pid} had ${peak} handlers in flight, ${settings.maxInFlight} are allowed`] : []
+  const most = settings.maxInFlight(slot)
+  return peak > most ? [`process ${pid} had ${peak} handlers in flight, ${most} are allowed`] : []
 })
 
 /** Records that were handled more than once. */
@@ -173,7 +175,7 @@ export const committedInTime: Check = ({ lives, evidence, faults, settings, owne
         if (!last.get(partition)!(offset)) uncommitted++
       }
     }
-    const bound = settings.maxRecordsBeforeCommit + 2 * settings.maxInFlight + recent
+    const bound = settings.maxRecordsBeforeCommit + 2 * settings.maxInFlight(slot) + recent
     return uncommitted > bound
       ? [`gateway ${slot} (process ${pid}) was killed with ${uncommitted} records handled and not committed; ${bound} are allowed`]
       : []

@@ -19,9 +19,10 @@ export interface Life {
 }
 
 export interface FleetOptions {
-  readonly options: GatewayOptions
-  /** What they push their records to; `null`: they have a module. */
-  readonly receiver: Receiver | null
+  /** Of the gateway in a slot. */
+  readonly options: (slot: number) => GatewayOptions
+  /** What those push their records to that have no module. */
+  readonly receiver: Receiver
   readonly faults: FaultLog
   /** How long a graceful stop may take. */
   readonly stopLimitMs: number
@@ -54,8 +55,8 @@ export class Fleet {
   }
 
   async start (slot: number): Promise<Life> {
-    const { options, receiver } = this.#options
-    const target = receiver?.target()
+    const options = this.#options.options(slot)
+    const target = options.handler === undefined ? this.#options.receiver.target() : undefined
     const env = { ...options.env, KAFKA_CLIENT_ID: `gateway-${slot}`, ...(target && { KAFKA_HANDLER: target.url }) }
     const gateway = await startGateway({ ...options, env })
     target?.belongsTo(gateway.pid)

@@ -12,6 +12,8 @@ export interface HandlerKind {
 }
 
 export type HandlerKindName = 'module' | 'batch' | 'workers' | 'push'
+/** `mixed`: each gateway of a round has another kind, so that a record that comes back may be handled in another way. */
+export type Handlers = HandlerKindName | 'mixed'
 
 const BATCH_SIZE = 8
 const THREADS = 8
@@ -22,7 +24,7 @@ const THREADS = 8
 const PUSH_TIMEOUT_MS = 16_000
 
 // Every kind does what test/chaos/handler.js does, so that all of them are checked by the same ledger.
-export const handlerKinds: Readonly<Record<HandlerKindName, HandlerKind>> = {
+const handlerKinds: Readonly<Record<HandlerKindName, HandlerKind>> = {
   module: { handler: '../../chaos/handler.js', env: {}, recordsPerCall: 1 },
   batch: {
     handler: '../../chaos/handler.js',
@@ -31,4 +33,21 @@ export const handlerKinds: Readonly<Record<HandlerKindName, HandlerKind>> = {
   },
   workers: { handler: '../../chaos/handler.js', env: { KAFKA_HANDLER_THREADS: THREADS }, recordsPerCall: 1, callsAtOnce: THREADS },
   push: { handler: null, env: { KAFKA_HANDLER_TIMEOUT_MS: PUSH_TIMEOUT_MS }, recordsPerCall: 1 }
+}
+
+// By slot: those that are there from the beginning, and the fourth that joins.
+const mixed: readonly HandlerKindName[] = ['batch', 'workers', 'push', 'module']
+/**
+ * A record that fails at first counts its attempts with each of two parties: a module goes by the gateway's count, the receiver of
+ * pushes by its own. It may fail twice with both, and hang once, before it is well.
+ */
+const MIXED_ATTEMPTS = 6
+
+export const handlersNames: readonly Handlers[] = [...Object.keys(handlerKinds) as HandlerKindName[], 'mixed']
+
+/** What the gateway in a slot (from 1) has. */
+export function handlerKind (handlers: Handlers, slot: number): HandlerKind {
+  if (handlers !== 'mixed') return handlerKinds[handlers]
+  const kind = handlerKinds[mixed[(slot - 1) % mixed.length]]
+  return { ...kind, env: { ...kind.env, KAFKA_RETRY_MAX_ATTEMPTS: MIXED_ATTEMPTS } }
 }

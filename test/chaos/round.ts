@@ -12,7 +12,7 @@ import { Evidence } from './evidence.js'
 import { Excuses } from './excuses.js'
 import { FaultLog } from './faults.js'
 import { Fleet } from './fleet.js'
-import { handlerKinds, type HandlerKindName } from './handler-kinds.js'
+import { handlerKind, type Handlers } from './handler-kinds.js'
 import { Lanes } from './lanes.js'
 import { Ownership, countRebalances } from './ownership.js'
 import { BROKERS, GATEWAYS, describe, lastBlow, makePlan, type Action, type Profile } from './plan.js'
@@ -30,7 +30,7 @@ export interface RoundOptions {
   readonly protocol: Protocol
   readonly profile: Profile
   /** Absent: `module`. */
-  readonly handler?: HandlerKindName
+  readonly handler?: Handlers
   /** How long faults are begun; what follows (mending, the last records, the checks) takes some ten seconds more. */
   readonly lengthMs: number
   /** Records a second. */
@@ -98,9 +98,9 @@ export async function startCluster (profile: Profile): Promise<Kafka> {
   return kafka
 }
 
-function gatewayOptions (options: RoundOptions, topic: string, group: string, ledger: Ledger): GatewayOptions {
+function gatewayOptions (options: RoundOptions, slot: number, topic: string, group: string, ledger: Ledger): GatewayOptions {
   const { kafka, protocol, profile } = options
-  const { handler, env } = handlerKinds[options.handler ?? 'module']
+  const { handler, env } = handlerKind(options.handler ?? 'module', slot)
   const classic = protocol !== 'kip848'
   return {
     kafka,
@@ -162,7 +162,7 @@ class Round {
   readonly #lanes = new Lanes(text => this.violation(`order: ${text}`))
   readonly #topic: string
   readonly #group: string
-  readonly #receiver: Receiver | null
+  readonly #receiver = new Receiver(this.#ledger.file)
   readonly #fleet: Fleet
   #evidence: Evidence | null = null
   #traffic: Traffic | null = null
@@ -175,10 +175,9 @@ class Round {
     this.#options = options
     this.#topic = uniqueName(`chaos-${options.seed}`)
     this.#group = this.#topic
-    this.#receiver = handlerKinds[options.handler ?? 'module'].handler === null ? new Receiver(this.#ledger.file) : null
     this.#fleet = new Fleet({
       receiver: this.#receiver,
-      options: gatewayOptions(options, this.#topic, this.#group, this.#ledger),
+      options: slot => gatewayOptions(options, slot, this.#topic, this.#group, this.#ledger),
       faults: this.#faults,
       stopLimitMs: STOP_LIMIT_MS,
       violation: text => this.violation(text),
@@ -231,7 +230,7 @@ class Round {
     }, { timeoutMs: 60_000, everyMs: 500 })
     const deadLetterTopic = await kafka.createTopic(`${this.#topic}.dlq`, { partitions: 2 })
     this.#ticking = setInterval(() => this.#tick(), TICK_MS)
-    await this.#receiver?.start()
+    await this.#receiver.start()
     const starting = this.#faults.begin('join')
     await this.#fleet.start(1)
     this.#evidence = new Evidence({
@@ -314,7 +313,10 @@ class Round {
     const { lives } = this.#fleet
     const entries = this.#ledger.entries
     const ownership = new Ownership(lives, this.#topic)
-    const { recordsPerCall, callsAtOnce } = handlerKinds[this.#options.handler ?? 'module']
+    const maxInFlight = (slot: number) => {
+      const { recordsPerCall, callsAtOnce = SETTINGS.maxInFlight } = handlerKind(this.#options.handler ?? 'module', slot)
+      return callsAtOnce * recordsPerCall
+    }
     const findings: Findings = {
       topic: this.#topic,
       profile: this.#options.profile,
@@ -327,11 +329,7 @@ class Round {
       faults: this.#faults,
       ownership,
       excuses: new Excuses(lives, entries, ownership, this.#faults),
-      settings: {
-        ...SETTINGS,
-        maxInFlight: (callsAtOnce ?? SETTINGS.maxInFlight) * recordsPerCall,
-        sessionTimeoutMs: SESSION_TIMEOUT_MS[this.#options.profile]
-      }
+      settings: { ...SETTINGS, maxInFlight, sessionTimeoutMs: SESSION_TIMEOUT_MS[this.#options.profile] }
     }
     this.#repeated = repeated(findings).length
     for (const [name, check] of checks) {
@@ -352,7 +350,7 @@ class Round {
 
   async end (): Promise<void> {
     await this.#fleet.end()
-    await this.#receiver?.close()
+    await this.#receiver.close()
     clearInterval(this.#ticking)
     this.#evidence?.abandon()
     await this.#traffic?.stop()

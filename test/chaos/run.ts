@@ -1,14 +1,14 @@
 import { randomInt } from 'node:crypto'
 import { parseArgs } from 'node:util'
 import { noOwnKafka } from '../support/kafka.js'
-import { handlerKinds, type HandlerKindName } from './handler-kinds.js'
+import { handlersNames, type Handlers } from './handler-kinds.js'
 import type { Profile } from './plan.js'
 import { protocols, runRound, startCluster, type Protocol, type RoundResult } from './round.js'
 
 const usage = `npm run chaos -- [options]
   --protocol P   cooperative, eager, kip848, or all (the default)
   --profile P    full (the default), or graceful: only stops, starts and joins, after which nothing may be handled twice
-  --handler H    ${Object.keys(handlerKinds).join(' (the default), ')}: how records are handled
+  --handler H    module (the default), batch, workers, push, or mixed: how records are handled
   --rounds N     rounds a protocol, each with a topic, a group and gateways of its own (1)
   --minutes M, --seconds S
                  how long faults are begun in each round (60 s)
@@ -19,7 +19,7 @@ const usage = `npm run chaos -- [options]
 interface Options {
   protocols: readonly Protocol[]
   profile: Profile
-  handler: HandlerKindName
+  handler: Handlers
   rounds: number
   lengthMs: number
   seed: number
@@ -51,13 +51,12 @@ function readOptions (): Options {
   const chosen = values.protocol === 'all' ? protocols : protocols.filter(name => name === values.protocol)
   if (chosen.length === 0) throw new Error(`--protocol must be ${protocols.join(', ')} or all, got '${values.protocol}'\n${usage}`)
   if (values.profile !== 'full' && values.profile !== 'graceful') throw new Error(`--profile must be full or graceful, got '${values.profile}'\n${usage}`)
-  if (!(values.handler in handlerKinds)) {
-    throw new Error(`--handler must be ${Object.keys(handlerKinds).join(' or ')}, got '${values.handler}'\n${usage}`)
-  }
+  const handler = handlersNames.find(name => name === values.handler)
+  if (handler === undefined) throw new Error(`--handler must be ${handlersNames.join(' or ')}, got '${values.handler}'\n${usage}`)
   return {
     protocols: chosen,
     profile: values.profile,
-    handler: values.handler as HandlerKindName,
+    handler,
     rounds: number('rounds', values.rounds, 1),
     lengthMs: values.minutes !== undefined
       ? number('minutes', values.minutes, 0.1) * 60_000
