@@ -319,6 +319,7 @@ export class Engine {
     try {
       await this.#intake.settle()
       for (let event = this.#source.takeEvent(); event !== undefined; event = this.#source.takeEvent()) {
+        if (event.whole === true) this.#loseBefore()
         this.#observer.rebalanced(event)
         if (event.type === 'assigned') await this.#assigned(event)
         else if (event.type === 'revoked') await this.#revoked(event)
@@ -327,6 +328,18 @@ export class Engine {
     } finally {
       this.#answering = false
     }
+  }
+
+  /**
+   * 1. The client holds an assignment ready, and the process, which was frozen, has not taken it. 2. The member has to join once more;
+   * the client takes nothing back, since nothing was taken. 3. The process takes that assignment. 4. The next one comes. What the first
+   * one named others may have had since 2: to commit it now would take the group back to where this member had found it.
+   */
+  #loseBefore (): void {
+    const before = [...this.#assignment]
+    if (before.length === 0) return
+    this.#observer.rebalanced({ type: 'lost', partitions: before.map(({ topic, partition }) => ({ topic, partition })) })
+    for (const owned of before) this.#intake.endEpoch(owned, new PartitionGivenUpError('the partition was lost'))
   }
 
   async #assigned ({ partitions }: RebalanceEvent): Promise<void> {

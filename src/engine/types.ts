@@ -42,6 +42,11 @@ export interface PartitionOffset extends TopicPartition {
 export interface RebalanceEvent {
   readonly type: 'assigned' | 'revoked' | 'lost'
   readonly partitions: readonly TopicPartition[]
+  /**
+   * Of `assigned`: these are all that the member has now. Whatever it had before is lost, also what is named again, though no
+   * other event said so.
+   */
+  readonly whole?: true
 }
 
 /** The end of a partition was reached: `offset` is the next one that will be written there. */

@@ -234,8 +234,12 @@ class KafkaSource implements ConnectedSource {
   assign (partitions: readonly CommittedOffset[]): void {
     const list = partitions.map(({ topic, partition, offset }) =>
       offset < 0 ? checked({ topic, partition }) : { ...checked({ topic, partition }), offset: checkedOffset(offset) })
+    if (!this.#incremental) {
+      this.#owned.clear()
+      this.#standing.clear()
+    }
     for (const { topic, partition } of list) this.#owned.add(partitionId(topic, partition))
-    if (this.#consumer.rebalanceProtocol() === 'COOPERATIVE') this.#consumer.incrementalAssign(list)
+    if (this.#incremental) this.#consumer.incrementalAssign(list)
     else this.#consumer.assign(list)
     this.#unanswered = null
     this.#quietPolls = 0
@@ -247,7 +251,7 @@ class KafkaSource implements ConnectedSource {
     // revoked all the same, and the client refuses to give up what it never had.
     const list = partitions.map(checked).filter(({ topic, partition }) => this.#owned.delete(partitionId(topic, partition)))
     for (const { topic, partition } of list) this.#standing.delete(partitionId(topic, partition))
-    if (this.#consumer.rebalanceProtocol() === 'COOPERATIVE') this.#consumer.incrementalUnassign(list)
+    if (this.#incremental) this.#consumer.incrementalUnassign(list)
     else this.#consumer.unassign()
     this.#unanswered = null
     this.#quietPolls = 0
@@ -402,6 +406,9 @@ class KafkaSource implements ConnectedSource {
     }
   }
 
+  /** Assignments add to what the member has; in an eager group each one is the whole of it. */
+  get #incremental (): boolean { return this.#consumer.rebalanceProtocol() === 'COOPERATIVE' }
+
   #rebalance (error: LibrdKafkaError | undefined, partitions: readonly TopicPartition[]): void {
     const event = this.#eventOf(error, partitions.map(({ topic, partition }) => ({ topic, partition })))
     this.#quietPolls = 0
@@ -410,7 +417,7 @@ class KafkaSource implements ConnectedSource {
   }
 
   #eventOf (error: LibrdKafkaError | undefined, partitions: readonly TopicPartition[]): RebalanceEvent {
-    if (error?.code === ERRORS.ERR__ASSIGN_PARTITIONS) return { type: 'assigned', partitions }
+    if (error?.code === ERRORS.ERR__ASSIGN_PARTITIONS) return { type: 'assigned', partitions, ...(!this.#incremental && { whole: true }) }
     // Anything but these two codes is a failed rebalance: librdkafka wants its assignment given up.
     const lost = error?.code !== ERRORS.ERR__REVOKE_PARTITIONS ||
       (this.#consumer.isConnected() && this.#consumer.assignmentLost())

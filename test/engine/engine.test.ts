@@ -790,6 +790,35 @@ t.test('an eager rebalance takes everything back and gives it again: what was re
   await stop(h)
 })
 
+t.test('an assignment that is the whole of it ends what it does not name: nothing of that is committed, also not at the end', async t => {
+  const g = gate()
+  let aborted = 0
+  const h = harness((record, attempt, clock) => {
+    attempt.signal.addEventListener('abort', () => { aborted++ })
+    return record.offset === 1 ? g.handler(record, attempt, clock) : undefined
+  }, { order: 'unordered', commitIntervalMs: 50 })
+  h.source.append(records(3))
+  h.source.append(records(3, P1))
+  h.source.event('assigned', [P0, P1], true)
+  await h.clock.until(() => h.completed.length === 4, 'all but two')
+  await h.clock.advance(500)
+  // Another member has had both of them meanwhile, and still has the first.
+  h.source.committedOffsets.set('t/0', 3).set('t/1', 1)
+  h.source.committedMetadata.clear()
+  const before = h.source.commits.length
+  h.source.event('assigned', [P1], true)
+  await h.clock.advance(500)
+  t.equal(aborted, 2)
+  t.equal(h.told.get('lost'), 1, 'the log says so')
+  g.pass(1)
+  await h.clock.advance(3_000)
+  if (g.running().length > 0) g.pass(1)
+  await h.clock.until(() => h.source.committedOffsets.get('t/1') === 3, 'the one that is left')
+  await stop(h)
+  t.notOk(h.source.commits.slice(before).flat().some(({ partition }) => partition === 0))
+  t.equal(h.source.committedOffsets.get('t/0'), 3)
+})
+
 t.test('no commit names a missing offset or one beyond the end of the log: of a partition without either nothing is said', async t => {
   const h = harness(() => {}, { commitIntervalMs: 50 })
   h.source.append(records(5))

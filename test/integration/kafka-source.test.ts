@@ -310,6 +310,25 @@ for (const groupProtocol of protocols) {
   })
 }
 
+t.test('in an eager group an assignment is the whole of it: what a later one does not name is not held any more', { skip: noKafka }, async t => {
+  const kafka = await sharedKafka()
+  const topic = await kafka.createTopic(undefined, { partitions: 2 })
+  const first = async (assignmentStrategy: string) => {
+    const member = await join(t, kafka, topic, { assignmentStrategy })
+    await member.assigned(2)
+    return member
+  }
+  const adding = await first('cooperative-sticky')
+  t.equal(adding.events.at(-1)!.whole, undefined)
+  const eager = await first('range')
+  t.equal(eager.events.at(-1)!.whole, true)
+  // As the answer to the next one, which takes back nothing: the client does so after a freeze.
+  eager.source.assign([{ topic, partition: 1, offset: 0, metadata: '' }])
+  await t.rejects(eager.source.seek([{ topic, partition: 0, offset: 0 }]), /is not assigned/)
+  await eager.leave()
+  t.ok(eager.source.left, 'nothing else is waited for')
+})
+
 t.test('beyond the end, a seek is a reset', { skip: noKafka }, async t => {
   const kafka = await sharedKafka()
   const topic = await kafka.createTopic()

@@ -106,8 +106,9 @@ export class FakeSource implements Source {
     for (const [topic, id] of other.ids) this.ids.set(topic, id)
   }
 
-  event (type: RebalanceEvent['type'], partitions: readonly TopicPartition[]): void {
-    this.#events.push({ type, partitions })
+  /** @param whole an assignment as an eager group makes it */
+  event (type: RebalanceEvent['type'], partitions: readonly TopicPartition[], whole?: true): void {
+    this.#events.push({ type, partitions, ...(whole && { whole }) })
     this.#news = true
     this.#wakePoll?.()
   }
@@ -165,7 +166,9 @@ export class FakeSource implements Source {
 
   assign (partitions: readonly CommittedOffset[]): void {
     assert(!this.#polling, 'assign while a poll is under way')
-    assert.equal(this.#taken.shift()?.type, 'assigned', 'assign answers an assigned event')
+    const answered = this.#taken.shift()
+    assert.equal(answered?.type, 'assigned', 'assign answers an assigned event')
+    if (answered?.whole) this.owned.clear()
     for (const one of partitions) {
       this.owned.add(idOf(one))
       const log = this.#log(one)
