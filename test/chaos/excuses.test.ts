@@ -18,6 +18,7 @@ interface Story {
   readonly log?: readonly LogLine[]
   readonly otherLog?: readonly LogLine[]
   readonly life?: Partial<Life>
+  readonly onItsWayMs?: number
   /** Who had record 61, and when: from, to. The first one is PID's. */
   readonly handled: ReadonlyArray<readonly [pid: number, from: number, to: number]>
 }
@@ -31,7 +32,7 @@ function drained (at: number): LogLine {
   return { level: 30, msg: 'drained', time: T + at, partitions: 1 }
 }
 
-function tell ({ faults = [], log = [], otherLog = [], life = {}, handled }: Story) {
+function tell ({ faults = [], log = [], otherLog = [], life = {}, onItsWayMs = 0, handled }: Story) {
   const lifeOf = (pid: number, lines: readonly LogLine[], more: Partial<Life>) => ({
     slot: 1, pid, gateway: { lines }, startedAt: T, killedAt: null, stoppedAt: null, paused: false, exit: null, exitedAt: null, ...more
   }) as unknown as Life
@@ -44,7 +45,7 @@ function tell ({ faults = [], log = [], otherLog = [], life = {}, handled }: Sto
   const ends = entries.filter(({ what }) => what === 'end')
   return {
     entries,
-    excuses: new Excuses(lives, entries, new Ownership(lives, TOPIC), faultLog),
+    excuses: new Excuses(lives, entries, new Ownership(lives, TOPIC), faultLog, () => onItsWayMs),
     evidence: { ends: new Map([[`${TOPIC}/3/61`, ends]]) } as unknown as Findings['evidence']
   }
 }
@@ -134,6 +135,24 @@ t.test('a partition that a gateway says it lost is no excuse by itself', async t
   t.equal(reason({ log, handled }), null)
   t.equal(reason({ log, handled, faults: [{ what: 'pause', pid: OTHER, from: 1500, to: 8800 }] }), null, 'another one was frozen')
   t.equal(reason({ log, handled, faults: [{ what: 'pause', pid: PID, from: 1500, to: 8800 }] }), 'fenced')
+})
+
+// As it was seen: a thread began with it in the millisecond after its gateway knew, which was back from a freeze.
+t.test('what was on its way to a thread or a receiver when its gateway lost the partition may begin just after that', async t => {
+  const begun = (at: number, onItsWayMs: number) => {
+    const { excuses, entries } = tell({
+      faults: [{ what: 'pause', pid: PID, from: 1000, to: 9900 }],
+      log: [said('assigned', 0), said('lost', 10_000), said('assigned', 20_000)],
+      otherLog: [said('assigned', 7000)],
+      handled: [[OTHER, 7100, 7200], [PID, at, at + 10]],
+      onItsWayMs
+    })
+    return excuses.superseded(entries.find(({ pid }) => pid === PID)!, T + at)
+  }
+  t.equal(begun(10_000, 0), true)
+  t.equal(begun(10_001, 0), false, 'not in the process itself')
+  t.equal(begun(10_250, 250), true)
+  t.equal(begun(10_251, 250), false)
 })
 
 t.test('in the graceful profile nothing is excused', async t => {

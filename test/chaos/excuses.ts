@@ -23,8 +23,13 @@ export class Excuses {
   readonly #beganAt = new Map<LedgerEntry, number>()
   readonly #ownership: Ownership
   readonly #faults: FaultLog
+  readonly #onItsWayMs: (slot: number) => number
 
-  constructor (lives: readonly Life[], entries: readonly LedgerEntry[], ownership: Ownership, faults: FaultLog) {
+  /** @param onItsWayMs how long after the gateway in a slot knew of a loss something may begin that it had handed over before */
+  constructor (
+    lives: readonly Life[], entries: readonly LedgerEntry[], ownership: Ownership, faults: FaultLog, onItsWayMs: (slot: number) => number
+  ) {
+    this.#onItsWayMs = onItsWayMs
     this.#lives = new Map(lives.map(life => [life.pid, life]))
     this.#ownership = ownership
     this.#faults = faults
@@ -78,7 +83,7 @@ export class Excuses {
     const beganAt = this.#beganAt.get(entry) ?? entry.at
     const held = this.#ownership.at(entry.pid, entry.partition, beganAt)
     const cutOff = held && this.#cutOff(held, life)
-    if (held === undefined || cutOff === undefined || beganAt > cutOff.to) return null
+    if (held === undefined || cutOff === undefined || beganAt > cutOff.to + this.#onItsWayMs(life.slot)) return null
     const other = this.#starts.get(entry.partition)!.find(({ pid, at }) => pid !== entry.pid && at >= Math.max(cutOff.from, held.from))
     return other === undefined ? null : other.at
   }

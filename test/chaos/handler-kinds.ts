@@ -9,6 +9,8 @@ export interface HandlerKind {
   readonly recordsPerCall: number
   /** Calls that may be under way at once in one gateway, where that is less than KAFKA_MAX_PROC_COUNT. */
   readonly callsAtOnce?: number
+  /** How long a record may be on its way to a thread or a receiver, which begin it when its gateway may have lost the partition already. */
+  readonly onItsWayMs: number
 }
 
 export type HandlerKindName = 'module' | 'batch' | 'workers' | 'push'
@@ -17,6 +19,7 @@ export type Handlers = HandlerKindName | 'mixed'
 
 const BATCH_SIZE = 8
 const THREADS = 8
+const ON_ITS_WAY_MS = 250
 /**
  * Longer than the longest freeze and the longest record together: a frozen gateway finds the answer when it is back, but its time would
  * be up before it looks, and the record, which was handled, would be pushed again.
@@ -25,14 +28,21 @@ const PUSH_TIMEOUT_MS = 16_000
 
 // Every kind does what test/chaos/handler.js does, so that all of them are checked by the same ledger.
 const handlerKinds: Readonly<Record<HandlerKindName, HandlerKind>> = {
-  module: { handler: '../../chaos/handler.js', env: {}, recordsPerCall: 1 },
+  module: { handler: '../../chaos/handler.js', env: {}, recordsPerCall: 1, onItsWayMs: 0 },
   batch: {
     handler: '../../chaos/handler.js',
     env: { KAFKA_HANDLER_BATCH_SIZE: BATCH_SIZE, KAFKA_HANDLER_BATCH_WAIT_MS: 20 },
-    recordsPerCall: BATCH_SIZE
+    recordsPerCall: BATCH_SIZE,
+    onItsWayMs: 0
   },
-  workers: { handler: '../../chaos/handler.js', env: { KAFKA_HANDLER_THREADS: THREADS }, recordsPerCall: 1, callsAtOnce: THREADS },
-  push: { handler: null, env: { KAFKA_HANDLER_TIMEOUT_MS: PUSH_TIMEOUT_MS }, recordsPerCall: 1 }
+  workers: {
+    handler: '../../chaos/handler.js',
+    env: { KAFKA_HANDLER_THREADS: THREADS },
+    recordsPerCall: 1,
+    callsAtOnce: THREADS,
+    onItsWayMs: ON_ITS_WAY_MS
+  },
+  push: { handler: null, env: { KAFKA_HANDLER_TIMEOUT_MS: PUSH_TIMEOUT_MS }, recordsPerCall: 1, onItsWayMs: ON_ITS_WAY_MS }
 }
 
 // By slot: those that are there from the beginning, and the fourth that joins.

@@ -313,8 +313,9 @@ class Round {
     const { lives } = this.#fleet
     const entries = this.#ledger.entries
     const ownership = new Ownership(lives, this.#topic)
+    const handlers = this.#options.handler ?? 'module'
     const maxInFlight = (slot: number) => {
-      const { recordsPerCall, callsAtOnce = SETTINGS.maxInFlight } = handlerKind(this.#options.handler ?? 'module', slot)
+      const { recordsPerCall, callsAtOnce = SETTINGS.maxInFlight } = handlerKind(handlers, slot)
       return callsAtOnce * recordsPerCall
     }
     const findings: Findings = {
@@ -328,7 +329,7 @@ class Round {
       lives,
       faults: this.#faults,
       ownership,
-      excuses: new Excuses(lives, entries, ownership, this.#faults),
+      excuses: new Excuses(lives, entries, ownership, this.#faults, slot => handlerKind(handlers, slot).onItsWayMs),
       settings: { ...SETTINGS, maxInFlight, sessionTimeoutMs: SESSION_TIMEOUT_MS[this.#options.profile] }
     }
     this.#repeated = repeated(findings).length
