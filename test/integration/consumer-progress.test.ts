@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { decodeProgress } from '../../src/engine/progress.js'
 import { kcat, noKafka, noKcat, waitFor } from '../support/kafka.js'
@@ -24,13 +23,14 @@ t.test('one record hangs, 20,000 are completed behind it, SIGKILL: only what was
   await waitFor('all of them to be handled but the one', () => ledger.handled.size === BEHIND + 1, { timeoutMs: 60_000 })
   // More of them, and the kill somewhere in the middle.
   await kafka.produce(topic, Array.from({ length: 5000 }, (_, i) => order(`later-${i}`, 'wait', { ms: 5 })))
-  await waitFor('some of these', () => ledger.handled.size > BEHIND + 500)
+  const saidIn = (metadata: string) => decodeProgress(metadata, 1)!.done.reduce((sum, [from, to]) => sum + to - from, 0)
+  await waitFor('some of these, and to have them acknowledged', async () =>
+    ledger.handled.size > BEHIND + 500 && saidIn((await kafka.committedOffsets(group))[0]!.metadata) > BEHIND)
   await gateway.kill()
   const [committed] = await kafka.committedOffsets(group)
   t.equal(committed?.offset, 1, 'the commit offset is held by the one that hangs')
   t.ok(committed!.metadata.length < 4096, `${committed!.metadata.length} characters of metadata`)
-  const progress = decodeProgress(committed!.metadata, 1)!
-  const said = progress.done.reduce((sum, [from, to]) => sum + to - from, 0)
+  const said = saidIn(committed!.metadata)
   const handledBefore = ledger.handled.size - 1
   t.ok(said > BEHIND && said <= handledBefore, `${said} of ${handledBefore} are said to be completed`)
 
@@ -52,7 +52,7 @@ t.test('another client takes over the group from our offsets, and we take over f
   const { kafka, gateway, ledger, topic, group, again } = await obedient(t, { KAFKA_SESSION_TIMEOUT_MS: 6000, KAFKA_PARTITION_ASSIGNMENT_STRATEGY: 'range' })
   await kafka.produce(topic, [order('a', 'succeed'), order('b', 'hang-until-aborted'), order('c', 'succeed'), order('d', 'succeed')])
   await waitFor('the others', () => ledger.handled.size === 3)
-  await delay(300)
+  await waitFor('the commit before the one that hangs', async () => await kafka.committedOffset(group, topic) === 1)
   await gateway.kill()
   // From the commit offset on, whatever the metadata says: it is ours alone.
   const read = await kcat(['-b', kafka.bootstrapServers, '-G', group, '-X', 'auto.offset.reset=earliest', '-c', '3', '-q', '-f', '%o\n', topic])

@@ -75,8 +75,8 @@ t.test('threads that end in the middle of a record are replaced, and nothing is 
   // The last of them may not be known as gone yet.
   await waitFor('them to be counted', async () => await gateway.metric('sluice_consumer_threads_lost_total', 'reason="ended"') === ended)
   await waitFor('all threads to be there again', async () => await gateway.metric('sluice_consumer_threads') === THREADS)
-  t.equal(gateway.lines.filter(({ msg }) => msg === 'a worker thread ended; another takes its place').length, ended)
   t.strictSame(await gateway.stop(), { code: 0, signal: null })
+  t.equal(gateway.lines.filter(({ msg }) => msg === 'a worker thread ended; another takes its place').length, ended)
 
   t.strictSame(countHandled(ledger, written), { missing: [], repeated: [], unknown: 0 })
   t.strictSame(orderViolations(ledger.entries), [])

@@ -22,6 +22,9 @@ export interface LedgerEntry {
   readonly batch?: string
 }
 
+/** What is read goes through it at once: a new one each time would have to be zeroed, some hundred times a second. */
+const buffer = Buffer.alloc(1 << 20)
+
 /**
  * The file in which the handlers of any number of gateways write down what they do, before the gateway can know of it: a
  * record whose `end` is missing was not handled, whoever says otherwise. Its lines are in the order of writing.
@@ -53,7 +56,6 @@ export class Ledger {
   #readOn (): void {
     if (!existsSync(this.file)) return
     const fd = openSync(this.file, 'r')
-    const buffer = Buffer.alloc(1 << 20)
     for (let bytes = 1; bytes > 0;) {
       bytes = readSync(fd, buffer, 0, buffer.length, this.#read)
       this.#read += bytes
