@@ -1,4 +1,4 @@
-export interface Runtime { kind: 'docker' | 'java', libs: string, classes: string }
+export interface Runtime { kind: 'docker' | 'java', libs: string, classes: string, archive?: string }
 
 export type RuntimeChoice = { kind: 'docker' | 'java', reason?: undefined } | { kind: null, reason: string }
 

@@ -119,7 +119,27 @@ export async function prepareRuntime (kind, say = () => {}) {
     if (kind === 'java') await exec('javac', javac)
     else await exec('docker', ['run', '--rm', ...mounts([kafkaCache(), sources]), '--entrypoint', 'javac', dockerJdk, ...javac])
   })
-  return { kind, libs, classes }
+  return { kind, libs, classes, ...(kind === 'java' && { archive: await prepareArchive({ kind, libs, classes }) }) }
+}
+
+/**
+ * Brings the classes that a broker loads at its start into the cache, in the form in which Java takes them over at once: a
+ * start takes half of the time with it, and the suite makes some dozens. Where it cannot be made, it goes without.
+ */
+async function prepareArchive (runtime) {
+  const archive = path.join(kafkaCache(), 'classes.jsa')
+  if (existsSync(archive)) return archive
+  const half = `${archive}.${process.pid}`
+  try {
+    const own = await startBrokers({ ...runtime, record: half })
+    // It is written when Java ends in good order.
+    await own.brokers[0].stop().finally(() => own.stop())
+    renameSync(half, archive)
+    return archive
+  } catch {
+    rmSync(half, { force: true })
+    return undefined
+  }
 }
 
 function mounts (folders) {
@@ -127,8 +147,11 @@ function mounts (folders) {
 }
 
 /** The command that runs Java with the broker's jars, here or in the official image. */
-function javaCommand (runtime, args, { name, folders = [] } = {}) {
-  const java = ['-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-cp', `${runtime.libs}/*:${runtime.classes}`, ...args]
+function javaCommand (runtime, args, { name, folders = [], record } = {}) {
+  // What is recorded holds for every class path that begins so. An archive that does not fit is passed over.
+  const archive = record ? [`-XX:ArchiveClassesAtExit=${record}`] : runtime.archive ? [`-XX:SharedArchiveFile=${runtime.archive}`] : []
+  const classPath = record ? `${runtime.libs}/*` : `${runtime.libs}/*:${runtime.classes}`
+  const java = ['-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', ...archive, '-cp', classPath, ...args]
   if (runtime.kind === 'java') return ['java', java]
   return ['docker', ['run', '--rm', '-i', '--network', 'host', ...(name ? ['--name', name] : []),
     ...mounts([runtime.libs, runtime.classes, ...folders]), '--entrypoint', 'java', dockerImage, ...java]]
@@ -271,7 +294,8 @@ class Broker {
     const properties = path.join(this.#folder, `server-${this.id}.properties`)
     const from = existsSync(this.logFile) ? statSync(this.logFile).size : 0
     const log = openSync(this.logFile, 'a')
-    const [command, args] = javaCommand(this.#runtime, ['-Xms64m', '-Xmx512m', 'kafka.Kafka', properties], { name: this.#name, folders: [this.#folder] })
+    const [command, args] = javaCommand(this.#runtime, ['-Xms64m', '-Xmx512m', 'kafka.Kafka', properties],
+      { name: this.#name, folders: [this.#folder], record: this.#runtime.record })
     const child = spawn(command, args, { stdio: ['ignore', log, log], detached: true })
     closeSync(log)
     let failed
