@@ -3,6 +3,7 @@ import type { Server } from 'node:http'
 import Fastify, { type FastifyHttpOptions, type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import auth, { type AuthObserver } from '../plugins/auth.js'
 import bodyBudget from '../plugins/body-budget.js'
+import cancelledRequests from '../plugins/cancelled-requests.js'
 import closing from '../plugins/closing.js'
 import connections from '../plugins/connections.js'
 import consumer, { type ConsumerPluginOptions } from '../plugins/consumer.js'
@@ -79,6 +80,7 @@ export async function buildApp (config: Config, overrides: Overrides = {}): Prom
     const signatures = new WebhookSignatures(config.webhooks.signatures)
     await app.register(errors)
     await app.register(unreadBodies)
+    if (config.http.http2) await app.register(cancelledRequests)
     await app.register(closing, { requestsTimeoutMs: timeBefore(PRODUCER_CLOSE_MS, config) })
     await app.register(metrics)
     await app.register(connections, { max: config.http.maxConnections })
