@@ -1,5 +1,6 @@
 import t from 'tap'
 import type { LogLine } from '../support/gateway.js'
+import type { LedgerEntry } from '../support/ledger.js'
 import { repeatedForAReason, type Findings } from './aftermath.js'
 import { Excuses } from './excuses.js'
 import { FaultLog, type Fault } from './faults.js'
@@ -19,6 +20,8 @@ interface Story {
   readonly otherLog?: readonly LogLine[]
   readonly life?: Partial<Life>
   readonly onItsWayMs?: number
+  /** Record 61 is at first one of a batch whose first record began at this time. */
+  readonly batch?: number
   /** Who had record 61, and when: from, to. The first one is PID's. */
   readonly handled: ReadonlyArray<readonly [pid: number, from: number, to: number]>
 }
@@ -32,16 +35,20 @@ function drained (at: number): LogLine {
   return { level: 30, msg: 'drained', time: T + at, partitions: 1 }
 }
 
-function tell ({ faults = [], log = [], otherLog = [], life = {}, onItsWayMs = 0, handled }: Story) {
+function tell ({ faults = [], log = [], otherLog = [], life = {}, onItsWayMs = 0, batch, handled }: Story) {
   const lifeOf = (pid: number, lines: readonly LogLine[], more: Partial<Life>) => ({
     slot: 1, pid, gateway: { lines }, startedAt: T, killedAt: null, stoppedAt: null, paused: false, exit: null, exitedAt: null, ...more
   }) as unknown as Life
   const lives = [lifeOf(PID, log, life), lifeOf(OTHER, otherLog, {})]
   const faultLog = new FaultLog()
   for (const { what, pid = null, from, to } of faults) faultLog.faults.push({ what, pid, from: T + from, to: T + to })
-  const entries = handled.flatMap(([pid, from, to], i) => (['start', 'end'] as const).map(what => ({
+  const entries: LedgerEntry[] = handled.flatMap(([pid, from, to], i) => (['start', 'end'] as const).map(what => ({
     what, topic: TOPIC, partition: 3, offset: 61, key: 'key', attempt: i + 1, pid, at: T + (what === 'start' ? from : to)
   }))).sort((a, b) => a.at - b.at)
+  if (batch !== undefined) {
+    const first = { ...entries[0], batch: `${PID}-1 of 2` }
+    entries.splice(0, 1, { ...first, offset: 60, at: T + batch }, first)
+  }
   const ends = entries.filter(({ what }) => what === 'end')
   return {
     entries,
@@ -153,6 +160,16 @@ t.test('what was on its way to a thread or a receiver when its gateway lost the 
   t.equal(begun(10_001, 0), false, 'not in the process itself')
   t.equal(begun(10_250, 250), true)
   t.equal(begun(10_251, 250), false)
+})
+
+// As it was seen: all were frozen, and a batch with many records of one key was begun before its gateway learned of the loss.
+t.test('a record in a batch begins with its batch', async t => {
+  const faults = [{ what: 'pause', pid: PID, from: 1000, to: 9900 }] as const
+  const log = [said('assigned', 0), said('lost', 10_000), said('assigned', 10_200)]
+  const handled = [[PID, 10_600, 10_700], [PID, 11_500, 11_600]] as const
+  t.equal(reason({ faults, log, handled, batch: 9950 }), 'fenced')
+  t.equal(reason({ faults, log, handled, batch: 10_300 }), null, 'begun in the life in which both ended')
+  t.equal(reason({ faults, log, handled }), null)
 })
 
 t.test('in the graceful profile nothing is excused', async t => {

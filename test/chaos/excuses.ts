@@ -19,7 +19,10 @@ const LAST_COMMIT_MS = 6000
 export class Excuses {
   readonly #lives: Map<number, Life>
   readonly #starts = new Map<number, LedgerEntry[]>()
-  /** When what ends with an entry had begun: the same process may make the same attempt twice, in two lives of its partition. */
+  /**
+   * When that had begun which an entry ends: the same process may make the same attempt twice, in two lives of its partition. A record
+   * in a batch begins with the batch: a handler that takes them one after the other may come to its last ones in the next life.
+   */
   readonly #beganAt = new Map<LedgerEntry, number>()
   readonly #ownership: Ownership
   readonly #faults: FaultLog
@@ -34,6 +37,7 @@ export class Excuses {
     this.#ownership = ownership
     this.#faults = faults
     const open = new Map<string, number[]>()
+    const calls = new Map<string, number>()
     for (const entry of entries) {
       const under = open.get(attemptOf(entry)) ?? []
       open.set(attemptOf(entry), under)
@@ -41,7 +45,11 @@ export class Excuses {
         this.#beganAt.set(entry, under.shift() ?? entry.at)
         continue
       }
-      under.push(entry.at)
+      const { batch, at } = entry
+      if (batch !== undefined && !calls.has(batch)) calls.set(batch, at)
+      const beganAt = batch === undefined ? at : calls.get(batch)!
+      this.#beganAt.set(entry, beganAt)
+      under.push(beganAt)
       const list = this.#starts.get(entry.partition)
       if (list === undefined) this.#starts.set(entry.partition, [entry])
       else list.push(entry)
