@@ -4,7 +4,7 @@ import { ConfigError, quoted } from './config/config-error.js'
 import { variableSchemas, type Environment, type Variable } from './config/environment-schema.js'
 import { checkVariables, gatherVariables, type RawVariables } from './config/environment.js'
 import { readConsumersFile } from './config/consumers-file.js'
-import { isHost, isLoopback, parseAllowedHosts, parseBootstrapServers, parseTopics } from './config/names.js'
+import { isHost, isLoopback, parseAllowedHosts, parseBootstrapServers, parseTopics, parseTrustedProxies } from './config/names.js'
 import { nearest } from './config/nearest.js'
 import { readPropertiesFile, type FileSettings } from './config/properties-file.js'
 import { isProtectedVariable } from './config/protected-properties.js'
@@ -154,6 +154,7 @@ function httpConfig (values: Environment, cwd: string): HttpConfig {
     bodyLimitBytes: values.BODY_LIMIT_BYTES,
     bodiesMaxBytes: values.BODIES_MAX_BYTES,
     maxConnections: values.MAX_CONNECTIONS,
+    trustedProxies: parseTrustedProxies(values.TRUSTED_PROXIES),
     requestTimeoutMs: values.REQUEST_TIMEOUT_MS,
     allowedHosts: parseAllowedHosts(values.ALLOWED_HOSTS),
     auth: others.access === null ? values.AUTH ?? 'loopback' : 'on',

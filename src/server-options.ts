@@ -17,9 +17,13 @@ const requestTimeoutMs = 300_000
 const maxParamLength = 1024
 
 /** What the server is made with: `Fastify({ ...serverOptions(config.http), logger })`. */
-export function serverOptions (config: Pick<HttpConfig, 'bodyLimitBytes'>) {
+export function serverOptions (
+  { bodyLimitBytes, trustedProxies = [] }: Pick<HttpConfig, 'bodyLimitBytes'> & Partial<Pick<HttpConfig, 'trustedProxies'>>
+) {
   return {
-    bodyLimit: config.bodyLimitBytes,
+    // Of what it changes only the address is used: see `remoteAddress`. Without any, no header is looked at.
+    trustProxy: trustedProxies.length > 0 && [...trustedProxies],
+    bodyLimit: bodyLimitBytes,
     // Nothing that a caller sends is coerced, defaulted or dropped.
     ajv: { customOptions: { coerceTypes: false, useDefaults: false, removeAdditional: false, allErrors: false } },
     // `__proto__` inside a value is data; parsed objects are never merged into others.

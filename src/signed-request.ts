@@ -2,6 +2,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Principal } from './access.js'
 import { bodyBytes } from './raw-body.js'
 import { SluiceError } from './errors.js'
+import { remoteAddress } from './remote-address.js'
 import { checkTopicName } from './produce.js'
 import type { WebhookSignatures } from './webhook-signature.js'
 
@@ -44,9 +45,9 @@ function checkSignature (request: FastifyRequest<TopicRequest>, signatures: Webh
   let waitMs: number
   try {
     signatures.verify(topic, request.headers, bodyBytes(request as FastifyRequest))
-    waitMs = signatures.guesses.right(topic, request.ip)
+    waitMs = signatures.guesses.right(topic, remoteAddress(request))
   } catch (error) {
-    waitMs = signatures.guesses.wrong(request.ip)
+    waitMs = signatures.guesses.wrong(remoteAddress(request))
     if (waitMs === 0) refuse(error as SluiceError)
   }
   if (waitMs > 0) refuse(tooManyBadSignatures(waitMs))

@@ -35,6 +35,7 @@ t.test('an empty environment tries things out on loopback with an embedded broke
         bodyLimitBytes: 1_048_576,
         bodiesMaxBytes: 134_217_728,
         maxConnections: 10_000,
+        trustedProxies: [],
         requestTimeoutMs: 30_000,
         allowedHosts: [],
         auth: 'loopback',
@@ -126,6 +127,7 @@ t.test('every variable reaches the place that it configures', async t => {
     TLS_CLIENT_CERT: 'required',
     HTTP2: 'true',
     CORS_ORIGINS: 'https://app.example,http://localhost:8080',
+    TRUSTED_PROXIES: '10.0.0.0/8, ::1,',
     ALLOWED_HOSTS: 'Gateway.example, other.example,,gateway.example',
     RECORD_HEADERS_ALLOWED: 'X-GitHub-*, user-agent',
     WEBHOOK_SIGNATURES: '{"orders":{"scheme":"github","secrets":["eightlong"]}}',
@@ -207,6 +209,7 @@ t.test('every variable reaches the place that it configures', async t => {
       bodyLimitBytes: 2,
       bodiesMaxBytes: 3,
       maxConnections: 20,
+      trustedProxies: ['10.0.0.0/8', '::1'],
       requestTimeoutMs: 3,
       allowedHosts: ['gateway.example', 'other.example'],
       auth: 'off',
@@ -407,6 +410,15 @@ t.test('ALLOWED_HOSTS takes bare names and *', async t => {
   t.same(load({ ALLOWED_HOSTS: '*' }).http.allowedHosts, ['*'])
   for (const host of ['http://a.example', 'a.example:80', '*.example', 'a b']) {
     t.equal(refusal({ ALLOWED_HOSTS: `ok.example,${host}` }), `ALLOWED_HOSTS must be host names without scheme and port, or *, got '${host}'`)
+  }
+})
+
+t.test('TRUSTED_PROXIES takes addresses and networks, but not every address', async t => {
+  const good = ['192.0.2.1', '10.0.0.0/8', '192.0.2.1/32', '0.0.0.0/1', '2001:db8::/128', 'fd00::/8']
+  t.same(load({ TRUSTED_PROXIES: good.join(' , ') }).http.trustedProxies, good)
+  for (const bad of ['proxy', '*', '0.0.0.0/0', '::/0', '10.0.0.0/33', 'fd00::/129', '10.0.0.0/', '10.0.0.0/8/8', '10.0.0.0/255.0.0.0', '300.0.0.1', 'fe80::1%eth0', 'loopback', '10.0.0.1:80']) {
+    t.equal(refusal({ TRUSTED_PROXIES: `10.0.0.1,${bad}` }),
+      `TRUSTED_PROXIES must be IP addresses or networks such as 10.0.0.0/8, and not every address, got '${bad}'`)
   }
 })
 

@@ -2,6 +2,7 @@ import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import type { AccessConfig } from '../config.js'
 import { ConfigError } from '../config/config-error.js'
 import { SluiceError } from '../errors.js'
+import { remoteAddress } from '../remote-address.js'
 import { clientCertificate } from './certificates.js'
 import { credentialsOf, isToken } from './credentials.js'
 import { Guesses } from './guesses.js'
@@ -104,13 +105,13 @@ export class Authenticator {
   #bySecret (request: FastifyRequest, secret: string, ambient: boolean, done: Done): void {
     const principal = this.#principals.ofKey(secret)
     if (principal !== null) {
-      const waitMs = this.#guesses.right(principal.name, request.ip)
+      const waitMs = this.#guesses.right(principal.name, remoteAddress(request))
       if (waitMs > 0) done(tooManyWrongKeys(waitMs))
       else done(null, { principal, ambient })
     } else if (this.#verifier !== null && isToken(secret)) {
       this.#byToken(this.#verifier, secret, ambient, done)
     } else {
-      const waitMs = this.#guesses.wrong(request.ip)
+      const waitMs = this.#guesses.wrong(remoteAddress(request))
       done(waitMs > 0 ? tooManyWrongKeys(waitMs) : unauthenticated('unknown-key', 'This key is not known here.'))
     }
   }

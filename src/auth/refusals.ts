@@ -1,4 +1,5 @@
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
+import { remoteAddress } from '../remote-address.js'
 import { TokenBucket } from './token-bucket.js'
 
 /** Why a caller was turned away, as a metric's label. */
@@ -33,7 +34,7 @@ export class Refusals {
       reason,
       detail,
       principal: request.principal?.name,
-      address: request.ip,
+      address: remoteAddress(request),
       method: request.method,
       route: request.routeOptions.url ?? null,
       ...(line.silent > 0 && { unreported: line.silent })

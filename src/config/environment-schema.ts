@@ -59,6 +59,10 @@ const server = {
   MAX_CONNECTIONS: Type.Integer({
     description: 'Clients that may be connected at once; a connection beyond that is closed. Probes need one, too', default: 10_000, minimum: 1, maximum: 1_000_000
   }),
+  TRUSTED_PROXIES: Type.Optional(Type.String({
+    description: 'Addresses and networks (a comma list, as in `10.0.0.0/8,fd00::/8`) of the proxies in front: what they say in `X-Forwarded-For` is the caller\'s address. Nobody else is believed',
+    whenUnset: 'none'
+  })),
   REQUEST_TIMEOUT_MS: milliseconds('How long a request waits for its records to be acknowledged', 30_000, 1, 3_600_000),
   IDEMPOTENCY_LIFETIME_SECONDS: Type.Integer({
     description: 'How long the answer to a request with an `Idempotency-Key` is remembered, by this process', default: 600, minimum: 1, maximum: 604_800

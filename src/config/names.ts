@@ -33,6 +33,23 @@ export function parseAllowedHosts (value: string | undefined): string[] {
   return hosts
 }
 
+/** @throws {ConfigError} for an entry that is neither an address nor a network, or that is every address */
+export function parseTrustedProxies (value: string | undefined): string[] {
+  const proxies = commaList(value)
+  const wrong = proxies.find(proxy => !isNetwork(proxy))
+  if (wrong !== undefined) {
+    throw new ConfigError(`TRUSTED_PROXIES must be IP addresses or networks such as 10.0.0.0/8, and not every address, got ${quoted(wrong)}`)
+  }
+  return proxies
+}
+
+function isNetwork (text: string): boolean {
+  const [address = '', prefix, ...more] = text.split('/')
+  const version = isIP(address)
+  if (version === 0 || address.includes('%') || more.length > 0) return false
+  return prefix === undefined || (/^[1-9]\d{0,2}$/.test(prefix) && Number(prefix) <= (version === 6 ? 128 : 32))
+}
+
 /** The list as librdkafka takes it. @throws {ConfigError} for an entry that is not host:port */
 export function parseBootstrapServers (value: string, name: string): string {
   const servers = commaList(value)

@@ -41,6 +41,8 @@ export interface HttpConfig {
   readonly bodyLimitBytes: number
   readonly bodiesMaxBytes: number
   readonly maxConnections: number
+  /** Addresses and networks of those whose `X-Forwarded-For` is believed. */
+  readonly trustedProxies: readonly string[]
   readonly requestTimeoutMs: number
   /** Lower-case names accepted in Host and Origin besides loopback names and IP addresses; `*` accepts any. */
   readonly allowedHosts: readonly string[]

@@ -40,7 +40,7 @@ export async function accessApp (
   const { http } = config
   const logged: Record<string, unknown>[] = []
   const events: string[] = []
-  const server = serverOptions({ bodyLimitBytes: http.bodyLimitBytes })
+  const server = serverOptions(http)
   const app = Fastify({
     ...server,
     ...transportOptions(http, server.http),
