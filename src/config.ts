@@ -419,6 +419,10 @@ function consumerWarnings (values: Environment, { raw, file }: Setting, consumer
   if (consumer.delivery === 'exactly-once') {
     const idle = (['KAFKA_COMMIT_INTERVAL_SECONDS', 'KAFKA_MAX_MSG_COUNT_BEFORE_COMMIT'] as const).filter(isSet)
     warnings.push(...idle.map(variable => `${nameOf(variable)} has no effect: with KAFKA_DELIVERY=exactly-once KAFKA_EXACTLY_ONCE_INTERVAL_MS decides it`))
+    if (consumer.push !== null) {
+      warnings.push(`${nameOf('KAFKA_DELIVERY')}=exactly-once: records are pushed at least once all the same; an HTTP target answers no records, ` +
+        'so that only dead letters, and records for the retry topic, are written in one transaction with the offsets')
+    }
   }
   if (consumer.groupProtocol === 'consumer') {
     const decidedByBroker = (['KAFKA_SESSION_TIMEOUT_MS', 'KAFKA_PARTITION_ASSIGNMENT_STRATEGY'] as const)

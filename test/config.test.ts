@@ -556,6 +556,7 @@ t.test('exactly once needs a cluster and read_committed, and says which settings
   t.equal(refusal({ ...exactly, KAFKA_EXACTLY_ONCE_INTERVAL_MS: '0' }), "KAFKA_EXACTLY_ONCE_INTERVAL_MS must be between 1 and 60000, got '0'")
   t.equal(load({ ...exactly, KAFKA_EXACTLY_ONCE_INTERVAL_MS: '60000' }).consumers[0]?.transactionIntervalMs, 60_000)
   t.same(warnings(exactly), [])
+  t.match(warnings({ ...exactly, KAFKA_HANDLER: 'https://a.example/' }), [/^KAFKA_DELIVERY=exactly-once: records are pushed at least once/])
   t.same(warnings({ ...exactly, KAFKA_COMMIT_INTERVAL_SECONDS: '1', KAFKA_MAX_MSG_COUNT_BEFORE_COMMIT: '7' }), [
     'KAFKA_COMMIT_INTERVAL_SECONDS has no effect: with KAFKA_DELIVERY=exactly-once KAFKA_EXACTLY_ONCE_INTERVAL_MS decides it',
     'KAFKA_MAX_MSG_COUNT_BEFORE_COMMIT has no effect: with KAFKA_DELIVERY=exactly-once KAFKA_EXACTLY_ONCE_INTERVAL_MS decides it'

@@ -274,7 +274,9 @@ class Member extends FakeSource {
     this.#simulation.check(this.#acknowledgements.length === 0, 'two commits at once')
     if (this.dead) return never()
     for (const one of offsets) this.#simulation.checkCommit(one)
-    const fault: CommitFault | null = offsets.some(one => this.fenced.has(idOf(one))) ? 'lost' : faults.commit > 0 ? faults.commitKind : null
+    const fault: CommitFault | null = offsets.some(one => this.fenced.has(idOf(one)))
+      ? 'lost'
+      : faults.commit > 0 ? faults.commitKind : this.#simulation.isRefusedForGood(outputs) ? 'refused' : null
     if (faults.commit > 0) faults.commit--
     if (fault === null || fault === 'applied') {
       this.#simulation.checkTransaction(offsets, outputs)
@@ -326,6 +328,8 @@ export class Simulation {
   #nobodyKnows = false
   /** Records of which an output was refused. */
   readonly #refused = new Set<string>()
+  /** Outputs that are refused whenever they come. */
+  readonly #refusedForGood = new Set<string>()
   #member!: Member
   #mine = new Set<string>()
   #running = 0
@@ -452,10 +456,20 @@ export class Simulation {
       return new CommitError('unknown', fault)
     }
     if ((fault !== 'refused' && fault !== 'refused-for-now') || outputs.length === 0) return new CommitError(fault === 'lost' ? 'lost' : 'retriable', fault)
-    const index = Math.floor(this.clock.random() * outputs.length)
+    const known = outputs.findIndex(one => this.#refusedForGood.has(String(one.value)))
+    const index = known >= 0 ? known : Math.floor(this.clock.random() * outputs.length)
     this.#tell('output refused')
-    this.#refused.add(String(outputs[index].value).split(' ')[0])
-    return new OutputRefusedError(index, fault === 'refused', fault)
+    const [place, what] = String(outputs[index].value).split(' ')
+    this.#refused.add(place)
+    const forGood = fault === 'refused' || known >= 0
+    // A dead letter that nobody ever takes would hold its partition for ever, as it should.
+    if (forGood && what !== 'letter') this.#refusedForGood.add(String(outputs[index].value))
+    return new OutputRefusedError(index, forGood, fault)
+  }
+
+  /** Kafka refuses today what it has refused yesterday. */
+  isRefusedForGood (outputs: readonly OutgoingRecord[]): boolean {
+    return outputs.some(one => this.#refusedForGood.has(String(one.value)))
   }
 
   #checkStart (one: KafkaRecord, attempt: number, delivered: Delivered): void {
@@ -1013,6 +1027,7 @@ export class Simulation {
 
   #makeAnew (): void {
     this.broker.makeAnew()
+    this.#refusedForGood.clear()
     this.#uncommittedSeeks.clear()
     for (const id of this.broker.ids) {
       this.mayGoBack.add(id)

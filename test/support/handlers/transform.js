@@ -3,8 +3,11 @@ import { setTimeout as delay } from 'node:timers/promises'
 
 const { TRANSFORM_TOPIC, TRANSFORM_MAX_MS = '20', TRANSFORM_POISON = '0', TRANSFORM_LARGE = '0' } = process.env
 
+/** @param {any} given a record, or a batch of them */
+export default async given => Array.isArray(given) ? await Promise.allSettled(given.map(transform)) : await transform(given)
+
 /** @type {import('../../../src/handlers/handler.js').RecordHandler} */
-export default async ({ partition, offset, key }) => {
+async function transform ({ partition, offset, key }) {
   await delay(Math.random() < 0.01 ? 10 * Number(TRANSFORM_MAX_MS) : Math.random() * Number(TRANSFORM_MAX_MS))
   if (Number(TRANSFORM_POISON) > 0 && offset % Number(TRANSFORM_POISON) === 5) throw Object.assign(new Error('poison'), { retriable: false })
   const count = offset % 10 === 9 ? 2 : offset % 10 === 8 ? 0 : 1
