@@ -179,3 +179,25 @@ t.test('a commit stays below what a broker takes: so many partitions, and so muc
   t.equal(seen.size, 2500)
   t.equal(commits, 3)
 })
+
+t.test('exactly once: where the metadata does not hold all that is done the partition is not committed, until it does; at least once it is', async t => {
+  for (const transactional of [true, false]) {
+    const owned = new OwnedPartition({ topic: 't', partition: 0, offset: 0, metadata: '' }, 1, { maxRecords: 100_000, maxBytes: 1_000_000 })
+    let state = 1
+    for (let n = 0; n < 40_000; n++) owned.window.admit(n, 7)
+    // No pattern that could be said in fewer bytes.
+    owned.window.complete(0)
+    for (let n = 2; n < 40_000; n++) {
+      state = (state * 48_271) % 2_147_483_647
+      if (state % 2 === 0) owned.window.complete(n)
+    }
+    const committer = new Committer({ maxRecords: 1, intervalMs: 1, transactional }, 0)
+    const commit = committer.begin([owned], 0)
+    if (transactional) t.equal(commit, null)
+    else t.match(commit?.offsets, [{ offset: 1 }])
+    t.equal(owned.unfit, transactional)
+    for (let n = 0; n < 30_000; n++) owned.window.complete(n)
+    t.match(new Committer({ maxRecords: 1, intervalMs: 1, transactional }, 0).begin([owned], 0)?.offsets, [{ metadata: /^sluice1:/ }])
+    t.notOk(owned.unfit)
+  }
+})

@@ -9,7 +9,7 @@ t.jobs = 5
 
 const TOTAL = 500
 
-/** One broker for all, in which a member of either protocol that was killed is soon missed. */
+/** One broker for all, in which a member of either protocol that was killed, and what it left open, is soon missed. */
 const broker = noOwnKafka !== false
   ? null
   : await startKafka({
@@ -18,14 +18,16 @@ const broker = noOwnKafka !== false
       'group.consumer.session.timeout.ms': 3000,
       'group.consumer.min.heartbeat.interval.ms': 500,
       'group.consumer.heartbeat.interval.ms': 500,
-      'group.min.session.timeout.ms': 3000
+      'group.min.session.timeout.ms': 3000,
+      'transaction.abort.timed.out.transaction.cleanup.interval.ms': 500
     }
   })
 t.teardown(() => broker?.stop())
 
+const soon = { KAFKA_SESSION_TIMEOUT_MS: 3000, KAFKA_TRANSACTION_TIMEOUT_MS: 5000 }
 const kip848 = { KAFKA_GROUP_PROTOCOL: 'consumer' }
 const kinds: Record<string, () => Record<string, string | number>> = {
-  'in batches of a partition': () => ({ KAFKA_HANDLER_BATCH_SIZE: 20, KAFKA_HANDLER_BATCH_WAIT_MS: 5, KAFKA_MAX_PROC_COUNT: 4 }),
+  'in batches of a partition': () => ({ KAFKA_HANDLER_BATCH_SIZE: 5, KAFKA_HANDLER_BATCH_WAIT_MS: 5, KAFKA_MAX_PROC_COUNT: 2 }),
   'in batches of a key, with an adaptive limit, under KIP-848': () => ({
     ...kip848, KAFKA_HANDLER_BATCH_SIZE: 5, KAFKA_HANDLER_BATCH_BY: 'key', KAFKA_CONCURRENCY: 'adaptive', KAFKA_MIN_PROC_COUNT: 4
   }),
@@ -36,7 +38,7 @@ const kinds: Record<string, () => Record<string, string | number>> = {
 for (const [kind, env] of Object.entries(kinds)) {
   t.test(`${kind}, and killed: each result once`, { skip: noOwnKafka }, async t => {
     const one = await course(t, {}, broker)
-    const settings = { KAFKA_SESSION_TIMEOUT_MS: 3000, TRANSFORM_MAX_MS: 10, ...env() }
+    const settings = { ...soon, TRANSFORM_MAX_MS: 30, ...env() }
     await write(one, TOTAL)
     const killed = await start(t, one, settings)
     await waitFor('a part', async () => await committed(one) >= TOTAL / 8, { timeoutMs: 60_000, everyMs: 20 })
@@ -60,7 +62,7 @@ t.test('pushes answer nothing: each dead letter is there once, each record is pu
   t.teardown(() => { target.close(); target.closeAllConnections() })
   const one = await course(t, {}, broker)
   const settings = {
-    KAFKA_SESSION_TIMEOUT_MS: 3000, KAFKA_MAX_PROC_COUNT: 8, KAFKA_HANDLER: `http://127.0.0.1:${(target.address() as AddressInfo).port}/`
+    ...soon, KAFKA_MAX_PROC_COUNT: 8, KAFKA_HANDLER: `http://127.0.0.1:${(target.address() as AddressInfo).port}/`
   }
   await write(one, TOTAL)
   const killed = await start(t, one, settings)

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { CommitError, OutputRefusedError } from '../../src/engine/types.js'
 import { SluiceError, type ErrorCode } from '../../src/errors.js'
-import type { GroupOffsets } from '../../src/kafka/driver.js'
+import { sendOffsets, type GroupOffsets, type NativeProducer } from '../../src/kafka/driver.js'
 import type { SpentReason, TransactionEnd } from '../../src/kafka/transactional-producer.js'
 import { TransactionalCommits, transactionalIdOf, type TransactionalCommitsOptions } from '../../src/kafka/transactional-commits.js'
 
@@ -13,6 +13,7 @@ const RECORDS = [{ topic: 'a', value: '0' }, { topic: 'a', value: '1' }]
 
 async function setUp (scripts: Script[]) {
   const opened: Record<string, unknown>[] = []
+  const ran: unknown[] = []
   const options = {
     client: {},
     producer: { messageMaxBytes: 100 },
@@ -26,7 +27,8 @@ async function setUp (scripts: Script[]) {
         spent: null as SpentReason | null,
         abandon () {},
         async close () {},
-        run () {
+        run (records: unknown, deadline: unknown, given: unknown) {
+          ran.push(given)
           const { end, error, spent = end === 'committed' ? null : 'aborted' } = scripts.shift()!
           producer.spent = spent
           return { answer: error === undefined ? Promise.resolve([]) : Promise.reject(error), ended: Promise.resolve(end) }
@@ -35,7 +37,7 @@ async function setUp (scripts: Script[]) {
       return producer
     }
   }
-  return { commits: await TransactionalCommits.open(options as unknown as TransactionalCommitsOptions), opened }
+  return { commits: await TransactionalCommits.open(options as unknown as TransactionalCommitsOptions), opened, ran }
 }
 
 const failureOf = (commits: TransactionalCommits, records: { topic: string, value: string }[] = RECORDS) =>
@@ -45,6 +47,17 @@ t.test('the id says who this process is, where something does', async t => {
   t.equal(transactionalIdOf('g', null, null), null)
   t.equal(transactionalIdOf('g', 'one', null), 'sluice-g-one')
   t.equal(transactionalIdOf('g', 'one', 'mine'), 'mine-g')
+})
+
+t.test('the offsets go with the member of the group that they are from, into the client as well', async t => {
+  const { commits, ran } = await setUp([{ end: 'committed' }])
+  await commits.commit(offsets, RECORDS)
+  t.equal(ran[0], offsets)
+  const told: unknown[] = []
+  const client = { sendOffsetsToTransaction: (...given: unknown[]) => { told.push(given.slice(0, 3)); (given[3] as () => void)() } }
+  t.equal(await sendOffsets(client as unknown as NativeProducer, offsets, 7), null)
+  t.same(told, [[offsets.list, offsets.consumer, 7]])
+  t.equal((told[0] as unknown[])[1], offsets.consumer, 'the group asks it who it is')
 })
 
 t.test('a producer is used again after a commit only, and one that is fenced leaves its id to the other', async t => {

@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
 import { startGateway, type Gateway } from './gateway.js'
-import { startKafka, uniqueName, type Kafka } from './kafka.js'
+import { startKafka, uniqueName, waitFor, type Kafka } from './kafka.js'
 
 export const PARTITIONS = 4
 const POISON = 50
@@ -61,6 +61,11 @@ export const committed = async ({ kafka, group }: Course) =>
 export async function check (
   t: Test, { kafka, topic, out }: Course, isRefused = (_offset: number) => false, answers = true
 ): Promise<void> {
+  // Who was killed may have left a transaction open, and readers wait behind it: until it is continued, or its time is over.
+  for (const written of [out, `${topic}.dlq`]) {
+    await waitFor(`no open transaction in ${written}`, async () =>
+      String(await kafka.endOffsets(written, 'read_committed')) === String(await kafka.endOffsets(written)), { timeoutMs: 60_000 })
+  }
   const ends = await kafka.endOffsets(topic)
   const wanted = new Set<string>()
   const letters = new Set<string>()
