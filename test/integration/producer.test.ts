@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
+import auth from '../../plugins/auth.js'
 import errors from '../../plugins/errors.js'
 import metrics from '../../plugins/metrics.js'
 import producer from '../../plugins/producer.js'
@@ -16,6 +17,7 @@ async function gateway (t: Test, kafka: Kafka, settings: Partial<ProducerConfig>
   const app = Fastify(serverOptions({ bodyLimitBytes: 4_000_000 }))
   await app.register(errors)
   await app.register(metrics)
+  await app.register(auth, { host: '127.0.0.1', allowedHosts: ['*'], auth: 'loopback' })
   await app.register(producer, {
     client: { 'bootstrap.servers': kafka.bootstrapServers },
     settings: { ...producerSettings, queueMaxRecords: 100_000, queueMaxBytes: 100_000_000, ...settings },
