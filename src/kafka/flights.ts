@@ -39,6 +39,8 @@ class Queue<T extends Repeatable> {
   ready = false
   /** Those that have not landed. */
   readonly underway: Flight[] = []
+  /** How long the last flight took that has landed. */
+  lastTookMs = 0
   /** The last that has departed. */
   newest: Flight | null = null
   timer: NodeJS.Timeout | undefined
@@ -50,7 +52,10 @@ const WAIT_MAX_MS = 100
 const SMALL_WAIT_MAX_MS = 1_000
 /** What a record takes in a batch beside its bytes. */
 const FRAMING_BYTES = 32
-/** Topics that are remembered though nothing of them is under way. */
+/** Flights that take no longer may go beside one another, so many. Of longer ones the next would wait in the client, which spins then. */
+const SHORT_FLIGHT_MS = 3
+const SHORT_FLIGHTS_MAX = 4
+/** Topics that are remembered though nothing of them is under way, with how long their flights took. */
 const KEPT_QUEUES = 1_000
 /** So many records are worth a second flight all the same. */
 const SECOND_FLIGHT_RECORDS = 1_000
@@ -64,7 +69,8 @@ const SECOND_FLIGHT_RECORDS = 1_000
  * the one before. But its thread spins for as long as records wait there whose linger is over. With brokers that take 10 ms
  * that was 0.7 of a core at 2,000 records a second, and nothing was faster for it.
  *
- * A flight has landed once half of its records are reported, so that one slow partition does not hold up the others.
+ * A flight has landed once half of its records are reported, so that one slow partition does not hold up the others. Where flights are
+ * short, some may go beside one another: callers that wait for their answers would march in step otherwise.
  *
  * Of a topic that has refused a batch one flight goes at a time, of no more bytes than may be one batch (see `SmallBatches`), and what was
  * refused for the company that it was in goes again.
@@ -166,6 +172,7 @@ export class Flights<T extends Passenger> {
     queue.bytes -= record.size + FRAMING_BYTES
     if (!flight.landed && flight.left * 2 <= flight.size) {
       flight.landed = true
+      queue.lastTookMs = this.#now() - flight.departedAt
       queue.underway.splice(queue.underway.indexOf(flight), 1)
       if (queue.small === null && queue.waiting.length > 0) this.#consider(queue)
     }
@@ -234,6 +241,7 @@ export class Flights<T extends Passenger> {
     if (queue.small?.holds === true) this.#giveUp(queue.small.takeBack())
     if (queue.waiting.length === 0) return
     for (const flight of queue.underway.splice(0)) flight.landed = true
+    queue.lastTookMs = WAIT_MAX_MS
     if (queue.small === null) this.#consider(queue)
     else this.#depart(queue)
     if (queue.waiting.length > 0) this.#consider(queue)
@@ -256,9 +264,11 @@ export class Flights<T extends Passenger> {
   }
 }
 
-function mayGo ({ waiting, underway, small, handed }: Queue<Repeatable>): boolean {
+function mayGo ({ waiting, underway, lastTookMs, small, handed }: Queue<Repeatable>): boolean {
   if (small !== null) return handed === 0
-  return underway.length === 0 || (underway.length === 1 && waiting.length >= SECOND_FLIGHT_RECORDS)
+  if (underway.length === 0) return true
+  if (lastTookMs <= SHORT_FLIGHT_MS) return underway.length < SHORT_FLIGHTS_MAX
+  return (underway.length === 1 && waiting.length >= SECOND_FLIGHT_RECORDS)
 }
 
 /** The first of them that weigh no more together; one at least. */

@@ -12,7 +12,7 @@ class Record {
 
 const BOARDING_MS = 2
 
-function setUp () {
+function setUp ({ areLong = true } = {}) {
   const handed: Record[] = []
   const flown: Record[][] = []
   const clock = { now: 0 }
@@ -32,7 +32,17 @@ function setUp () {
     clock.now += BOARDING_MS
     await setImmediate()
   }
-  return { clock, flown, flights, givenUp, handed, push, report, turn, sizes: () => flown.map(({ length }) => length) }
+  /** Of this topic, flights count as so long from then on. */
+  const fly = (tookMs: number, topic = 't') => {
+    push(1, topic)
+    clock.now += tookMs
+    report(flown.pop()!)
+    handed.pop()
+    n = 0
+    last = null
+  }
+  if (areLong) for (const topic of ['t', 'u']) fly(4, topic)
+  return { fly, clock, flown, flights, givenUp, handed, push, report, turn, sizes: () => flown.map(({ length }) => length) }
 }
 
 t.test('a record goes at once where nothing is under way', t => {
@@ -82,6 +92,32 @@ t.test('while a flight is under way the others wait until half of it is reported
   report(flown[0]!.slice(2))
   await turn()
   t.same(sizes(), [4, 3], 'nothing waits for the rest of it')
+})
+
+t.test('where flights are short four may be under way, and no fifth', async t => {
+  const { clock, push, report, flown, sizes, turn } = setUp({ areLong: false })
+  for (let n = 0; n < 5; n++) {
+    push(2)
+    await turn()
+  }
+  t.same(sizes(), [2, 2, 2, 2])
+  push(3)
+  // The second has departed at 2.
+  clock.now = 4
+  report(flown[1]!)
+  await turn()
+  t.same(sizes(), [2, 2, 2, 2, 5])
+})
+
+t.test('a flight that took three milliseconds was short, one that took more was not', async t => {
+  for (const [tookMs, under] of [[3, [1, 1]], [3.1, [1]]] as const) {
+    const { fly, push, sizes, turn } = setUp()
+    fly(tookMs)
+    push(1)
+    await turn()
+    push(1)
+    t.same(sizes(), under)
+  }
 })
 
 t.test('none boards before those that wait', async t => {
