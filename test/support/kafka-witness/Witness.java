@@ -124,9 +124,10 @@ public class Witness {
 
   static Object answer(JsonNode request) throws Exception {
     String bootstrap = request.get("bootstrap").asText();
-    // A broker that SIGSTOP holds takes the connection and answers nothing: give it up soon and ask another one.
+    // A broker that SIGSTOP holds takes the connection and answers nothing: give it up soon and ask another one. How often it is asked is not
+    // bounded, only for how long: while a new cluster makes the topic of the groups' offsets, a hundred times are over in three seconds.
     Admin admin = ADMINS.computeIfAbsent(bootstrap, servers -> Admin.create(Map.of(
-        "bootstrap.servers", servers, "request.timeout.ms", "2000", "default.api.timeout.ms", "30000", "retries", "100",
+        "bootstrap.servers", servers, "request.timeout.ms", "2000", "default.api.timeout.ms", "30000",
         "reconnect.backoff.ms", "500", "reconnect.backoff.max.ms", "3000", "metadata.max.age.ms", "2000")));
     switch (request.get("op").asText()) {
       case "nodes": return admin.describeCluster().nodes().get().stream().map(node -> node.id()).sorted().toList();
