@@ -21,18 +21,13 @@ export function isEmbedded (bootstrapServers: unknown): boolean {
  *
  * It is for trying things out and for tests: one broker, in memory, about 4 MB a partition, nothing is kept. A topic that
  * is asked for by name is made. It reports 1234 as the timestamp of every record that is produced, whatever was sent.
- *
- * @param answersAfterMs how long it takes over each answer
  */
-export async function startEmbeddedBroker (
-  { topics, answersAfterMs = 0 }: { topics: readonly string[], answersAfterMs?: number }
-): Promise<EmbeddedBroker> {
+export async function startEmbeddedBroker ({ topics }: { topics: readonly string[] }): Promise<EmbeddedBroker> {
   const host = newProducer({
     // The mock cluster puts its own addresses in place of this one.
     'bootstrap.servers': 'embedded',
     'client.id': 'sluice-embedded-broker',
     'test.mock.num.brokers': 1,
-    'test.mock.broker.rtt': answersAfterMs,
     'allow.auto.create.topics': true
   })
 

@@ -9,7 +9,7 @@ export interface Passenger extends Repeatable {
 
 /** Records of one topic that were handed over together. */
 export class Flight {
-  size: number
+  readonly size: number
   readonly departedAt: number
   /** Those that have not been reported. */
   left: number
@@ -35,14 +35,11 @@ class Queue<T extends Repeatable> {
   alone: Flight | null = null
   /** Set where Kafka has refused batches. */
   small: SmallBatches<T> | null = null
-  /** What waits goes at the end of this turn of the event loop. */
+  /** It goes at the end of this turn of the event loop. */
   ready = false
-  /** Those that have not landed. */
   readonly underway: Flight[] = []
   /** How long the last flight took that has landed. */
   lastTookMs = 0
-  /** The last that has departed. */
-  newest: Flight | null = null
   timer: NodeJS.Timeout | undefined
 }
 
@@ -61,9 +58,8 @@ const KEPT_QUEUES = 1_000
 const SECOND_FLIGHT_RECORDS = 1_000
 
 /**
- * Hands records over in flights. A record goes at once if nothing of its topic is under way, and those that come while the client still
- * gathers go with it: that is boarding. What comes later waits until the flight has landed, and then all of it goes. A topic with little to
- * do hands each record over at once; the busier it is, or the slower the brokers, the larger are the flights.
+ * Hands records over in flights: the next one goes when the one before has landed, with all that has come meanwhile. A topic
+ * with little to do hands each record over at once; the busier it is, or the slower the brokers, the larger are the flights.
  *
  * Kafka's client does something alike by itself: beyond four records under way it sends a partition's next request after the answer to
  * the one before. But its thread spins for as long as records wait there whose linger is over. With brokers that take 10 ms
@@ -76,13 +72,12 @@ const SECOND_FLIGHT_RECORDS = 1_000
  * refused for the company that it was in goes again.
  */
 export class Flights<T extends Passenger> {
-  readonly #hand: (record: T) => void
+  readonly #hand: (records: readonly T[]) => void
   readonly #giveUp: (records: readonly T[]) => void
-  readonly #boardingMs: number
   readonly #now: () => number
   #pushed = 0
   readonly #queues = new Map<string, Queue<T>>()
-  // What waits goes at the end of a turn of the event loop: all reports that came in it have been looked at by then.
+  // What arrives in one turn of the event loop goes together, at its end.
   #ready: Queue<T>[] = []
   // Whether a topic has ever refused a batch.
   #anySmall = false
@@ -90,34 +85,22 @@ export class Flights<T extends Passenger> {
   #foundTopic = ''
 
   /**
-   * @param hand is called with each record, a topic's in their order; each is to be `reported` once
+   * @param hand is called with the records of one topic, in their order; each is to be `reported` once
    * @param giveUp is called with records that were `refused`, and cannot go again: later ones have overtaken them, or it took too long
-   * @param boardingMs how long the client gathers records before it sends them
    * @param now milliseconds of a clock that does not jump
    */
-  constructor (hand: (record: T) => void, giveUp: (records: readonly T[]) => void, boardingMs: number, now = () => performance.now()) {
+  constructor (hand: (records: readonly T[]) => void, giveUp: (records: readonly T[]) => void, now = () => performance.now()) {
     this.#hand = hand
     this.#giveUp = giveUp
-    this.#boardingMs = boardingMs
     this.#now = now
   }
 
   /** Adds a record behind the earlier ones of its topic. */
-  push (topic: string, record: T, now = this.#now()): void {
+  push (topic: string, record: T): void {
     const queue = this.#queueOf(topic)
     record.order = ++this.#pushed
-    const { waiting, newest } = queue
-    if (waiting.length === 0 && newest !== null && this.#boards(queue, newest, now)) {
-      newest.size++
-      newest.left++
-      newest.alone = false
-      this.#board(queue, newest, record)
-      this.#hand(record)
-      return
-    }
-    waiting.push(record)
-    if (mayGo(queue)) this.#depart(queue, now)
-    else this.#consider(queue)
+    queue.waiting.push(record)
+    this.#consider(queue)
   }
 
   /** The record's way is over, whichever way. */
@@ -192,18 +175,21 @@ export class Flights<T extends Passenger> {
     if (overtaken.length > 0) this.#giveUp(overtaken)
   }
 
-  #boards ({ small }: Queue<T>, flight: Flight, now: number): boolean {
-    return small === null && !flight.landed && now - flight.departedAt < this.#boardingMs
-  }
-
   #consider (queue: Queue<T>): void {
     if (queue.ready) return
-    if (mayGo(queue)) {
+    if (this.#mayGo(queue)) {
       queue.ready = true
       if (this.#ready.push(queue) === 1) setImmediate(this.#departAll)
     } else {
       queue.timer ??= setTimeout(this.#waitedLongEnough, queue.small === null ? WAIT_MAX_MS : SMALL_WAIT_MAX_MS, queue)
     }
+  }
+
+  #mayGo ({ waiting, underway, lastTookMs, small, handed }: Queue<T>): boolean {
+    if (small !== null) return handed === 0
+    if (underway.length === 0) return true
+    if (lastTookMs <= SHORT_FLIGHT_MS) return underway.length < SHORT_FLIGHTS_MAX
+    return underway.length === 1 && waiting.length >= SECOND_FLIGHT_RECORDS
   }
 
   readonly #departAll = (): void => {
@@ -216,23 +202,20 @@ export class Flights<T extends Passenger> {
     }
   }
 
-  #depart (queue: Queue<T>, now = this.#now()): void {
+  #depart (queue: Queue<T>): void {
     if (queue.waiting.length === 0) return
     const records = queue.small === null ? queue.waiting : fitting(queue.waiting, queue.small.maxBytes)
     queue.waiting = records.length === queue.waiting.length ? [] : queue.waiting.slice(records.length)
-    const flight = new Flight(records.length, now, records.length === 1 && queue.handed === 0)
+    const flight = new Flight(records.length, this.#now(), records.length === 1 && queue.handed === 0)
     if (queue.alone !== null) queue.alone.alone = false
     queue.alone = flight.alone ? flight : null
-    queue.newest = flight
     queue.underway.push(flight)
-    for (const record of records) this.#board(queue, flight, record)
-    for (const record of records) this.#hand(record)
-  }
-
-  #board (queue: Queue<T>, flight: Flight, record: T): void {
-    record.flight = flight
-    queue.handed++
-    queue.bytes += record.size + FRAMING_BYTES
+    queue.handed += records.length
+    for (const record of records) {
+      record.flight = flight
+      queue.bytes += record.size + FRAMING_BYTES
+    }
+    this.#hand(records)
   }
 
   readonly #waitedLongEnough = (queue: Queue<T>): void => {
@@ -262,13 +245,6 @@ export class Flights<T extends Passenger> {
     this.#queues.delete(topic)
     if (this.#found === queue) this.#found = null
   }
-}
-
-function mayGo ({ waiting, underway, lastTookMs, small, handed }: Queue<Repeatable>): boolean {
-  if (small !== null) return handed === 0
-  if (underway.length === 0) return true
-  if (lastTookMs <= SHORT_FLIGHT_MS) return underway.length < SHORT_FLIGHTS_MAX
-  return (underway.length === 1 && waiting.length >= SECOND_FLIGHT_RECORDS)
 }
 
 /** The first of them that weigh no more together; one at least. */

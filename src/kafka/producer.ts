@@ -73,7 +73,10 @@ export class KafkaProducer implements RecordProducer {
   #pendingRecords = 0
   #pendingBytes = 0
   readonly #drained = new DrainRate()
-  readonly #flights: Flights<Pending>
+  readonly #flights = new Flights<Pending>(
+    records => { for (const pending of records) this.#hand(pending) },
+    records => { for (const pending of records) if (pending.open) this.#settled(pending, refusedInCompany()) })
+
   readonly #refusedBatches = new BoundedLog()
   readonly #reachability = new Reachability()
   /** The newest reason that the client's log gave. */
@@ -87,10 +90,6 @@ export class KafkaProducer implements RecordProducer {
   /** @throws nothing: a property that librdkafka does not take is found by `connect()` */
   constructor ({ client, settings, log, observer, reportsTimestamps = true }: KafkaProducerOptions) {
     this.#settings = settings
-    this.#flights = new Flights(
-      pending => { this.#hand(pending) },
-      given => { for (const pending of given) if (pending.open) this.#settled(pending, refusedInCompany()) },
-      settings.lingerMs)
     this.#log = log
     this.#observer = observer
     this.#reportsTimestamps = reportsTimestamps
@@ -125,7 +124,7 @@ export class KafkaProducer implements RecordProducer {
       const session = this.#admit(1, prepared.size)
       const settled = (_index: number, outcome: Outcome): void => { outcome instanceof SluiceError ? reject(outcome) : resolve(outcome) }
       const pending = this.#enqueue(session, prepared, performance.now(), 0, settled)
-      if (timeoutMs !== undefined && pending.open) pending.timer = setTimeout(this.#expire, timeoutMs, pending)
+      if (timeoutMs !== undefined) pending.timer = setTimeout(this.#expire, timeoutMs, pending)
     })
   }
 
@@ -421,7 +420,7 @@ export class KafkaProducer implements RecordProducer {
     session.pending.add(pending)
     this.#pendingRecords++
     this.#pendingBytes += record.size
-    this.#flights.push(record.topic, pending, now)
+    this.#flights.push(record.topic, pending)
     return pending
   }
 

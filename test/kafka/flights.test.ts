@@ -1,4 +1,4 @@
-import { setImmediate } from 'node:timers/promises'
+import { setImmediate as turn } from 'node:timers/promises'
 import fc from 'fast-check'
 import t from 'tap'
 import { Flights, type Flight } from '../../src/kafka/flights.js'
@@ -10,74 +10,45 @@ class Record {
   constructor (readonly topic: string, readonly n: number, readonly size = 1) {}
 }
 
-const BOARDING_MS = 2
-
-function setUp ({ areLong = true } = {}) {
-  const handed: Record[] = []
+function setUp () {
   const flown: Record[][] = []
   const clock = { now: 0 }
   const givenUp: Record[] = []
-  let last: Flight | null = null
-  const flights = new Flights<Record>(record => {
-    handed.push(record)
-    if (record.flight === last) flown.at(-1)!.push(record)
-    else flown.push([record])
-    last = record.flight
-  }, records => { givenUp.push(...records) }, BOARDING_MS, () => clock.now)
+  const flights = new Flights<Record>(records => { flown.push([...records]) }, records => { givenUp.push(...records) }, () => clock.now)
   let n = 0
   const push = (count: number, topic = 't') => { for (let i = 0; i < count; i++) flights.push(topic, new Record(topic, n++)) }
   const report = (records: readonly Record[]) => { for (const record of records) flights.reported(record.topic, record) }
-  /** Nothing boards any more, and what may go has gone. */
-  const turn = async () => {
-    clock.now += BOARDING_MS
-    await setImmediate()
-  }
-  /** Of this topic, flights count as so long from then on. */
-  const fly = (tookMs: number, topic = 't') => {
-    push(1, topic)
-    clock.now += tookMs
+  /** From then on flights count as long. */
+  const flySlowly = async () => {
+    push(1)
+    await turn()
+    clock.now += 4
     report(flown.pop()!)
-    handed.pop()
-    n = 0
-    last = null
   }
-  if (areLong) for (const topic of ['t', 'u']) fly(4, topic)
-  return { fly, clock, flown, flights, givenUp, handed, push, report, turn, sizes: () => flown.map(({ length }) => length) }
+  return { flySlowly, clock, flown, flights, givenUp, push, report, sizes: () => flown.map(({ length }) => length) }
 }
 
-t.test('a record goes at once where nothing is under way', t => {
-  const { push, report, handed } = setUp()
-  for (let i = 1; i <= 3; i++) {
+t.test('what arrives in one turn of the event loop goes together', async t => {
+  const { push, sizes } = setUp()
+  push(3)
+  t.same(sizes(), [], 'not before the turn is over')
+  await turn()
+  t.same(sizes(), [3])
+})
+
+t.test('a record goes at once where nothing is under way', async t => {
+  const { push, report, flown, sizes } = setUp()
+  for (let i = 0; i < 3; i++) {
     push(1)
-    t.equal(handed.length, i)
-    report(handed.slice(-1))
+    await turn()
+    report(flown.at(-1)!)
   }
-  t.end()
+  t.same(sizes(), [1, 1, 1])
 })
 
-t.test('those that come while the client gathers go with it, and none later', async t => {
-  const { clock, push, report, sizes, flown, turn } = setUp()
-  push(1)
-  clock.now += BOARDING_MS - 0.1
-  push(2)
-  t.same(sizes(), [3])
-  clock.now += 0.1
-  push(2)
-  t.same(sizes(), [3])
-  report(flown[0]!.slice(0, 1))
-  await turn()
-  t.same(sizes(), [3], 'a third of it is reported')
-  report(flown[0]!.slice(1, 2))
-  t.same(sizes(), [3], 'others may be reported in the same turn')
-  await turn()
-  t.same(sizes(), [3, 2])
-  clock.now -= 0.1
-  push(1)
-  t.same(sizes(), [3, 3], 'this one boards as well')
-})
-
-t.test('while a flight is under way the others wait until half of it is reported', async t => {
-  const { push, report, flown, sizes, turn } = setUp()
+t.test('while a long flight is under way, the others wait for it', async t => {
+  const { flySlowly, push, report, flown, sizes } = setUp()
+  await flySlowly()
   push(4)
   await turn()
   push(3)
@@ -95,47 +66,47 @@ t.test('while a flight is under way the others wait until half of it is reported
 })
 
 t.test('where flights are short four may be under way, and no fifth', async t => {
-  const { clock, push, report, flown, sizes, turn } = setUp({ areLong: false })
+  const { push, report, flown, sizes } = setUp()
   for (let n = 0; n < 5; n++) {
     push(2)
     await turn()
   }
   t.same(sizes(), [2, 2, 2, 2])
   push(3)
-  // The second has departed at 2.
-  clock.now = 4
+  await turn()
   report(flown[1]!)
   await turn()
   t.same(sizes(), [2, 2, 2, 2, 5])
 })
 
-t.test('a flight that took three milliseconds was short, one that took more was not', async t => {
-  for (const [tookMs, under] of [[3, [1, 1]], [3.1, [1]]] as const) {
-    const { fly, push, sizes, turn } = setUp()
-    fly(tookMs)
+t.test('where the last flight took more than three milliseconds none goes beside another', async t => {
+  const { clock, push, report, flown, sizes } = setUp()
+  const fly = async (tookMs: number) => {
     push(1)
     await turn()
-    push(1)
-    t.same(sizes(), under)
+    clock.now += tookMs
+    report(flown.at(-1)!)
   }
+  await fly(4)
+  push(4)
+  await turn()
+  push(4)
+  await turn()
+  t.same(sizes(), [1, 4])
+  report(flown.at(-1)!)
+  await turn()
+  report(flown.at(-1)!)
+  await fly(3)
+  push(4)
+  await turn()
+  push(4)
+  await turn()
+  t.same(sizes(), [1, 4, 4, 1, 4, 4])
 })
 
-t.test('none boards before those that wait', async t => {
-  const { clock, push, handed, report, turn } = setUp()
-  push(2)
-  await turn()
-  push(1)
-  clock.now = 0
-  push(1)
-  t.equal(handed.length, 2)
-  report(handed.slice(0, 1))
-  push(1)
-  await turn()
-  t.same(handed.map(({ n }) => n), [0, 1, 2, 3, 4])
-})
-
-t.test('a thousand records may go beside a flight, 999 may not, and nothing beside two', async t => {
-  const { push, sizes, turn } = setUp()
+t.test('a thousand records may go beside a long flight, 999 may not', async t => {
+  const { flySlowly, push, sizes } = setUp()
+  await flySlowly()
   push(5000)
   await turn()
   push(999)
@@ -144,99 +115,71 @@ t.test('a thousand records may go beside a flight, 999 may not, and nothing besi
   push(1)
   await turn()
   t.same(sizes(), [5000, 1000])
-  await turn()
-  push(1000)
-  await turn()
-  t.same(sizes(), [5000, 1000])
 })
 
 t.test('a topic does not wait for another one', async t => {
-  const { push, sizes, turn } = setUp()
+  const { push, sizes } = setUp()
   push(4, 'a')
   await turn()
   push(1, 'b')
+  await turn()
   t.same(sizes(), [4, 1])
 })
 
 t.test('a flight that does not land keeps nobody waiting for good', async t => {
-  const { push, flown, report, sizes, turn } = setUp()
+  const { flySlowly, push, flown, sizes } = setUp()
+  await flySlowly()
   push(2)
   await turn()
   push(1)
   while (flown.length < 2) await new Promise(resolve => setTimeout(resolve, 10))
-  await turn()
-  push(1)
-  report(flown[0]!)
-  await turn()
-  t.same(sizes(), [2, 1], 'its late reports make room for nobody')
-  report(flown[1]!)
-  await turn()
-  t.same(sizes(), [2, 1, 1])
-})
-
-t.test('what is refused while it is handed over keeps nobody waiting', t => {
-  const handed: number[] = []
-  const flights: Flights<Record> = new Flights<Record>(record => {
-    handed.push(record.n)
-    flights.reported('t', record)
-  }, () => {}, BOARDING_MS, () => 0)
-  for (let n = 0; n < 5; n++) flights.push('t', new Record('t', n))
-  t.same(handed, [0, 1, 2, 3, 4])
-  t.end()
+  t.same(sizes(), [2, 1])
 })
 
 t.test('on its end all that waits is handed over, or taken back', async t => {
-  const { push, flights, sizes, turn } = setUp()
+  const { push, flights, sizes } = setUp()
   push(2)
   await turn()
   push(1)
   flights.handAll()
   t.same(sizes(), [2, 1])
-  await turn()
   push(1)
-  push(1, 'u')
-  push(1, 'u')
-  await turn()
   push(1, 'u')
   t.same(flights.takeBack().map(({ topic }) => topic), ['t', 'u'])
   await turn()
   flights.handAll()
-  t.same(sizes(), [2, 1, 2])
+  t.same(sizes(), [2, 1])
 })
 
 t.test('whatever is pushed and reported when: every record flies once, and each topic in order', async t => {
   const step = fc.oneof(
     fc.record({ push: fc.integer({ min: 1, max: 5 }), topic: fc.constantFrom('a', 'b') }),
     fc.record({ report: fc.double({ min: 0, max: 1, noNaN: true }) }),
-    fc.constant('turn' as const),
-    fc.record({ ms: fc.integer({ min: 1, max: BOARDING_MS }) }))
+    fc.constant('turn' as const))
   await fc.assert(fc.asyncProperty(fc.array(step, { maxLength: 40 }), async steps => {
-    const { clock, push, report, handed, turn } = setUp()
+    const { push, report, flown } = setUp()
     const reported = new Set<Record>()
-    const reportSome = (share: number) => {
-      const open = handed.filter(record => !reported.has(record))
-      const some = open.slice(0, Math.ceil(open.length * share))
-      for (const record of some) reported.add(record)
-      report(some)
-    }
     let pushed = 0
     for (const step of steps) {
       if (step === 'turn') await turn()
-      else if ('ms' in step) clock.now += step.ms
-      else if ('report' in step) reportSome(step.report)
-      else {
-        push(step.push, step.topic)
-        pushed += step.push
+      else if ('push' in step) { push(step.push, step.topic); pushed += step.push } else {
+        const open = flown.flat().filter(record => !reported.has(record))
+        const some = open.slice(0, Math.ceil(open.length * step.report))
+        for (const record of some) reported.add(record)
+        report(some)
       }
     }
     for (let left = -1; left !== reported.size;) {
       left = reported.size
       await turn()
-      reportSome(1)
+      const open = flown.flat().filter(record => !reported.has(record))
+      for (const record of open) reported.add(record)
+      report(open)
     }
-    if (handed.length !== pushed || new Set(handed).size !== pushed) return false
+    const all = flown.flat()
+    if (all.length !== pushed || new Set(all).size !== pushed) return false
     return ['a', 'b'].every(topic => {
-      const numbers = handed.filter(record => record.topic === topic).map(({ n }) => n)
+      const numbers = all.filter(record => record.topic === topic).map(({ n }) => n)
       return numbers.every((n, i) => i === 0 || n > numbers[i - 1]!)
     })
   }))
@@ -252,7 +195,7 @@ function refuseAll (flights: Flights<Record>, records: readonly Record[], isTooL
 }
 
 t.test('what was refused as a batch goes again, in smaller ones, one at a time and in order, before what came later', async t => {
-  const { push, report, flights, flown, sizes, turn } = setUp()
+  const { push, report, flights, flown, sizes } = setUp()
   push(8)
   await turn()
   push(1)
@@ -270,38 +213,26 @@ t.test('what was refused as a batch goes again, in smaller ones, one at a time a
   t.same(flown.slice(2).map(records => records.map(({ n }) => n)), [[0, 1], [2, 3], [4, 5], [6, 7], [8]])
 })
 
-t.test('of a topic that has refused a batch none boards what has gone', async t => {
-  const { push, report, flights, flown, sizes, turn } = setUp()
-  push(4)
-  await turn()
-  refuseAll(flights, flown[0]!)
-  await turn()
-  report(flown[1]!)
-  await turn()
-  push(1)
-  t.same(sizes(), [4, 2, 2])
-})
-
 t.test('a record is to blame where it was refused alone, and only there', async t => {
-  const { push, report, flights, flown, turn } = setUp()
+  const { push, report, flights, flown } = setUp()
   push(1)
   await turn()
   t.same(refuseAll(flights, flown[0]!), [false])
-  report(flown.at(-1)!)
   push(1)
+  await turn()
   push(1)
-  t.equal(flown[1]!.length, 2)
-  t.same(refuseAll(flights, flown[1]!.slice(0, 1)), [true], 'another one has boarded')
   await turn()
-  t.equal(flown.length, 2, 'and it waits for that')
-  report(flown[1]!.slice(1))
+  t.same(refuseAll(flights, flown[1]!), [true], 'another one was handed over meanwhile')
   await turn()
-  t.same(flown[2]!.map(({ n }) => n), [1])
-  t.same(refuseAll(flights, flown[2]!), [false])
+  t.equal(flown.length, 3, 'and it waits for that')
+  report(flown[2]!)
+  await turn()
+  t.same(flown[3]!.map(({ n }) => n), [1])
+  t.same(refuseAll(flights, flown[3]!), [false])
 })
 
 t.test('what a later record of its partition has overtaken does not go again; what another partition has taken is no matter', async t => {
-  const { push, flights, givenUp, flown, turn } = setUp()
+  const { push, flights, givenUp, flown } = setUp()
   push(4)
   await turn()
   const [first, second, third, fourth] = flown[0]! as [Record, Record, Record, Record]
@@ -316,7 +247,7 @@ t.test('what a later record of its partition has overtaken does not go again; wh
 })
 
 t.test('where a record is not valid it is looked for in the same way, and nothing is remembered', async t => {
-  const { push, report, flights, flown, sizes, turn } = setUp()
+  const { push, report, flights, flown, sizes } = setUp()
   push(4)
   await turn()
   refuseAll(flights, flown[0]!, false)
@@ -331,11 +262,13 @@ t.test('where a record is not valid it is looked for in the same way, and nothin
   t.same(sizes(), [4, 2, 2, 1, 1])
   push(4)
   await turn()
-  t.same(sizes().slice(5), [4], 'as much as there is')
+  push(1)
+  await turn()
+  t.same(sizes().slice(5), [4, 1], 'as much as there is, and beside a short one')
 })
 
 t.test('after ten minutes a topic may take twice as much, and in the end as much as ever', async t => {
-  const { clock, push, report, flights, flown, sizes, turn } = setUp()
+  const { clock, push, report, flights, flown, sizes } = setUp()
   push(4)
   await turn()
   refuseAll(flights, flown[0]!)
@@ -352,13 +285,13 @@ t.test('after ten minutes a topic may take twice as much, and in the end as much
   const before = flown.length
   push(4)
   await turn()
-  push(1000)
+  push(4)
   await turn()
-  t.same(sizes().slice(before), [4, 1000])
+  t.same(sizes().slice(before), [4, 4])
 })
 
 t.test('what waits to go again keeps nobody waiting for good', async t => {
-  const { push, flights, givenUp, flown, sizes, turn } = setUp()
+  const { push, flights, givenUp, flown, sizes } = setUp()
   push(2)
   await turn()
   flights.refused('t', flown[0]![0]!, 0, true)
@@ -370,7 +303,7 @@ t.test('what waits to go again keeps nobody waiting for good', async t => {
 
 t.test('on its end what waits to go again is given up or taken back', async t => {
   for (const end of ['handAll', 'takeBack'] as const) {
-    const { push, flights, givenUp, flown, turn } = setUp()
+    const { push, flights, givenUp, flown } = setUp()
     push(2)
     await turn()
     const [first] = flown[0]!
@@ -383,7 +316,7 @@ t.test('on its end what waits to go again is given up or taken back', async t =>
 })
 
 t.test('nothing that was about to go passes what is refused in that moment', async t => {
-  const { push, flights, flown, turn } = setUp()
+  const { push, flights, flown } = setUp()
   push(2)
   await turn()
   push(1)
@@ -404,7 +337,9 @@ class Brokers {
   readonly #queues: Record[][] = [[], []]
   constructor (readonly flights: Flights<Record>, readonly limit: number) {}
 
-  take (record: Record): void { this.#queues[record.n % 2]!.push(record) }
+  take (records: readonly Record[]): void {
+    for (const record of records) this.#queues[record.n % 2]!.push(record)
+  }
 
   get busy (): boolean { return this.#queues.some(({ length }) => length > 0) }
 
@@ -434,13 +369,7 @@ t.test('for any sizes, limits and batches, none is blamed for another, each has 
     fc.constant('turn' as const))
   await fc.assert(fc.asyncProperty(fc.array(step, { maxLength: 40 }), fc.integer({ min: 5, max: 60 }), async (steps, limit) => {
     const givenUp: Record[] = []
-    let now = 0
-    const flights: Flights<Record> = new Flights(
-      record => { brokers.take(record) }, records => { givenUp.push(...records) }, BOARDING_MS, () => now)
-    const turn = async () => {
-      now++
-      await setImmediate()
-    }
+    const flights: Flights<Record> = new Flights(records => { brokers.take(records) }, records => { givenUp.push(...records) }, () => 0)
     const brokers = new Brokers(flights, limit)
     const pushed: Record[] = []
     for (const step of steps) {

@@ -20,8 +20,8 @@ interface Stored {
 const log = { debug () {}, info () {}, warn () {}, error () {} }
 
 /** A connected producer at an embedded broker with the topic `a`, and what the topic holds. */
-async function connected (t: Test, settings: Partial<ProducerConfig> = {}, observer?: ProducerObserver, answersAfterMs = 0) {
-  const broker = await startEmbeddedBroker({ topics: ['a'], answersAfterMs })
+async function connected (t: Test, settings: Partial<ProducerConfig> = {}, observer?: ProducerObserver) {
+  const broker = await startEmbeddedBroker({ topics: ['a'] })
   const producer = new KafkaProducer({
     client: { 'bootstrap.servers': broker.bootstrapServers },
     settings: { ...producerSettings, ...settings },
@@ -275,8 +275,8 @@ test('the list of topics, and topics that are made by asking', async t => {
 
 test('a record that still waits for earlier flights when its caller\'s time is up was not produced', async t => {
   const failed: string[] = []
-  const { producer, stored } = await connected(t, { lingerMs: 0 }, { acknowledged () {}, failed (code) { failed.push(code) } }, 500)
-  const earlier = underway(producer)
+  const { producer, stored } = await connected(t, { lingerMs: 500 }, { acknowledged () {}, failed (code) { failed.push(code) } })
+  const earlier = await underway(producer)
   await t.rejects(producer.send({ topic: 'a', partition: 0, key: null, value: 'late' }, 1), { code: 'SLUICE_NOT_PRODUCED' })
   t.same(failed, ['SLUICE_NOT_PRODUCED'])
   t.equal(producer.state.pendingRecords, 4, 'its room is free again')
@@ -286,8 +286,8 @@ test('a record that still waits for earlier flights when its caller\'s time is u
 })
 
 test('what waits for earlier flights is handed over when the producer closes', async t => {
-  const { producer, stored } = await connected(t, { lingerMs: 0 }, undefined, 200)
-  const earlier = underway(producer)
+  const { producer, stored } = await connected(t, { lingerMs: 200 })
+  const earlier = await underway(producer)
   const last = producer.send({ topic: 'a', partition: 0, key: null, value: 'last' })
   await producer.close(5_000)
   t.equal((await last).offset, 4)
@@ -296,6 +296,11 @@ test('what waits for earlier flights is handed over when the producer closes', a
 })
 
 /** As many flights as may be under way at once, with a record each. */
-function underway (producer: KafkaProducer): Promise<unknown>[] {
-  return Array.from({ length: 4 }, (_, n) => producer.send({ topic: 'a', partition: 0, key: null, value: `${n}` }))
+async function underway (producer: KafkaProducer): Promise<Promise<unknown>[]> {
+  const sent: Promise<unknown>[] = []
+  for (let n = 0; n < 4; n++) {
+    sent.push(producer.send({ topic: 'a', partition: 0, key: null, value: `${n}` }))
+    await new Promise(resolve => { setImmediate(resolve) })
+  }
+  return sent
 }
