@@ -2,6 +2,7 @@ import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { accessErrors } from '../src/access.js'
 import { confluentResponses, type Dialect } from '../src/confluent/errors.js'
+import { jsonBytes } from '../src/confluent/json-answer.js'
 import { v2Type } from '../src/confluent/media-types.js'
 import {
   checkReadable, mayRead, partitionOf, v2Partition, v2PartitionSchema, V3Resources, v3Schema, type V3Kind
@@ -28,9 +29,8 @@ const responses = (dialect: Dialect, codes: readonly ErrorCode[], schema: object
   200: { description: 'The answer.', content: { [types[dialect]]: { schema, examples: { example: { value: example } } } } }
 })
 
-/** As bytes: to anything else Fastify would add a charset, and clients may compare the whole type. */
 function send (reply: FastifyReply, dialect: Dialect, answer: unknown): FastifyReply {
-  return reply.type(types[dialect]).send(Buffer.from(JSON.stringify(answer)))
+  return reply.type(types[dialect]).send(jsonBytes(answer))
 }
 
 /** What Confluent's REST Proxy tells of topics and partitions: v2's routes that Sluice has none of its own for, and v3's. */

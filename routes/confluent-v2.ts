@@ -2,6 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { accessErrors, countRecords } from '../src/access.js'
 import { confluentError, confluentResponses, entryErrorCode } from '../src/confluent/errors.js'
+import { jsonAnswer, jsonBytes, sendAnswer } from '../src/confluent/json-answer.js'
 import { anyV2Type, embeddedFormat, v2BodyTypes, v2Type } from '../src/confluent/media-types.js'
 import { decodeV2Records, v2BodySchema } from '../src/confluent/v2-records.js'
 import { SluiceError } from '../src/errors.js'
@@ -128,8 +129,7 @@ const confluentV2: FastifyPluginAsyncTypebox<ConfluentV2Options> = async (fastif
       const [first] = outcomes
       // The partition is the path's, so that this holds for the whole request.
       if (ofPath !== null && first instanceof SluiceError && first.code === 'SLUICE_UNKNOWN_PARTITION') throw first
-      const { status, headers, body } = toAnswer(outcomes)
-      return await reply.code(status).headers(headers).send(body)
+      return await sendAnswer(reply, toAnswer(outcomes))
     })
   }
 }
@@ -149,8 +149,7 @@ function toOffset (outcome: Outcome) {
 
 function toAnswer (outcomes: readonly Outcome[]): Answer {
   const answer = { offsets: outcomes.map(toOffset), key_schema_id: null, value_schema_id: null }
-  // As bytes: to anything else Fastify would add a charset, and clients may compare the whole type.
-  return { status: statusOf(outcomes), headers: { 'content-type': v2Type }, body: Buffer.from(JSON.stringify(answer)) }
+  return jsonAnswer(statusOf(outcomes), v2Type, jsonBytes(answer))
 }
 
 /** 200 but where Kafka does not know or not let the gateway. */

@@ -2,6 +2,7 @@ import type { FastifyPluginAsync } from 'fastify'
 import { Type } from 'typebox'
 import { accessErrors, countRecords } from '../src/access.js'
 import { confluentErrorSchema, confluentResponses } from '../src/confluent/errors.js'
+import { jsonAnswer, jsonBytes, sendAnswer } from '../src/confluent/json-answer.js'
 import { decodeV3Batch, type V3Entry } from '../src/confluent/v3-batch.js'
 import { v3EntrySchema, v3Receipt, v3ReceiptMembers, type V3Record } from '../src/confluent/v3-record.js'
 import { SluiceError } from '../src/errors.js'
@@ -95,8 +96,7 @@ const confluentV3Batch: FastifyPluginAsync<Pick<ConfluentV3Options, 'prefix' | '
     const ofEntries = entries.map(({ decoded }) => decoded instanceof SluiceError ? decoded : outcomes[next++] as Outcome)
     const answer = (ends: readonly Outcome[]): Answer => toAnswer(cluster, entries, ends)
     noteOutcomes(request, ofEntries, answer)
-    const { status, headers, body } = answer(ofEntries)
-    return await reply.code(status).headers(headers).send(body)
+    return await sendAnswer(reply, answer(ofEntries))
   })
 }
 
@@ -109,8 +109,7 @@ function toAnswer (cluster: string, entries: readonly V3Entry[], outcomes: reado
     if (outcome instanceof SluiceError) failures.push({ id, ...recordError(outcome) })
     else successes.push({ id, ...v3Receipt(cluster, outcome, decoded as V3Record) })
   }
-  // As bytes: to anything else Fastify would add a charset, and clients may compare the whole type.
-  return { status: 207, headers: { 'content-type': 'application/json' }, body: Buffer.from(JSON.stringify({ successes, failures })) }
+  return jsonAnswer(207, 'application/json', jsonBytes({ successes, failures }))
 }
 
 export default confluentV3Batch

@@ -5,6 +5,7 @@ import { accessErrors, limitsOf } from '../src/access.js'
 import { AnswerStream } from '../src/confluent/answer-stream.js'
 import type { Piece } from '../src/confluent/concatenated-json.js'
 import { confluentError, confluentErrorSchema, confluentResponses } from '../src/confluent/errors.js'
+import { jsonAnswer, sendAnswer } from '../src/confluent/json-answer.js'
 import { emptyBody, gather, onlyPiece } from '../src/confluent/one-record.js'
 import { decodeV3Text, v3Receipt, v3ReceiptMembers, v3RecordSchema, type V3Record } from '../src/confluent/v3-record.js'
 import { internalError, SluiceError } from '../src/errors.js'
@@ -135,8 +136,7 @@ const confluentV3: FastifyPluginAsync<ConfluentV3Options> = async (fastify, opti
     if (Buffer.isBuffer(request.body)) {
       const { outcome, answer } = await produce(onlyPiece(request.body))
       noteOutcomes(request, [outcome], ([end]) => asAnswer(answer(end as Outcome)))
-      const { headers, body } = asAnswer(answer(outcome))
-      return await reply.headers(headers).send(body)
+      return await sendAnswer(reply, asAnswer(answer(outcome)))
     }
     const isLong = isStream(request, options.bodyLimitBytes)
     const limits = limitsOf(request)
@@ -212,8 +212,7 @@ function producing (
   }
 }
 
-/** As bytes: to a string Fastify would add a charset, and clients may compare the whole type. */
-const asAnswer = (text: string): Answer => ({ status: 200, headers: { 'content-type': 'application/json' }, body: Buffer.from(text) })
+const asAnswer = (text: string): Answer => jsonAnswer(200, 'application/json', Buffer.from(text))
 
 /** An error in the place of a receipt. */
 export function recordError (error: SluiceError): { error_code: number, message: string } {

@@ -2,6 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { accessErrors, demand } from '../src/access.js'
+import { jsonBytes } from '../src/confluent/json-answer.js'
 import { acceptsV2, v2Type } from '../src/confluent/media-types.js'
 import { v2Topic, v2TopicSchema } from '../src/confluent/metadata.js'
 import { problemResponses, SluiceError, type ErrorCode } from '../src/errors.js'
@@ -122,8 +123,7 @@ const topicsRoute: FastifyPluginAsyncTypebox<TopicsRouteOptions> = async (fastif
     const shown = [...all].filter(([name]) => mayRead(request, name)).map(([name, partitions]) => ({ name, partitions }))
       .sort((a, b) => a.name < b.name ? -1 : 1)
     reply.header('vary', 'Accept')
-    // As bytes, since a charset would be added to text.
-    if (acceptsV2(request)) return reply.type(v2Type).send(Buffer.from(JSON.stringify(shown.map(({ name }) => name))))
+    if (acceptsV2(request)) return reply.type(v2Type).send(jsonBytes(shown.map(({ name }) => name)))
     return reply.type(jsonType).send({ topics: shown })
   })
 

@@ -5,7 +5,7 @@
 import { spawn } from 'node:child_process'
 import path from 'node:path'
 import { findRuntime, prepareRuntime } from './lib-kafka.mjs'
-import { SetupError, buildDist, main, root, say, setup } from './setup.mjs'
+import { SetupError, buildDist, main, root, say, setup, typescriptLoader } from './setup.mjs'
 
 await main(async () => {
   await setup()
@@ -13,7 +13,7 @@ await main(async () => {
   const choice = findRuntime()
   if (choice.kind === null) throw new SetupError(`chaos needs brokers of its own: ${choice.reason}`)
   await prepareRuntime(choice.kind, say)
-  const child = spawn(process.execPath, [`--import=${new URL('ts-loader.mjs', import.meta.url)}`, path.join(root, 'test', 'chaos', 'run.ts'), ...process.argv.slice(2)], {
+  const child = spawn(process.execPath, [typescriptLoader, path.join(root, 'test', 'chaos', 'run.ts'), ...process.argv.slice(2)], {
     cwd: root,
     stdio: 'inherit',
     env: { ...process.env, TAP_TIMEOUT: '0' }

@@ -11,6 +11,8 @@ import {
 } from './lib-setup.mjs'
 
 export const root = fileURLToPath(new URL('..', import.meta.url))
+/** With this Node.js runs the tests' TypeScript from its source. */
+export const typescriptLoader = `--import=${new URL('ts-loader.mjs', import.meta.url)}`
 const addonDir = path.join(root, 'node_modules', addon)
 const logFile = path.join(root, '.cache', 'setup.log')
 const probeLimitMs = 10_000

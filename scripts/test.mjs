@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, statSync } from 'node
 import path from 'node:path'
 import { findRuntime, prepareRuntime, startBrokers, startWitness } from './lib-kafka.mjs'
 import { TapCounts, closingLine, needsKafka, verdict } from './lib-tap.mjs'
-import { SetupError, aptInstall, buildDist, hasCommand, main, root, say, setup } from './setup.mjs'
+import { SetupError, aptInstall, buildDist, hasCommand, main, root, say, setup, typescriptLoader } from './setup.mjs'
 
 /** The test files that the arguments select, as far as paths tell; all of them when no argument is a path. */
 function selectedFiles (args) {
@@ -58,12 +58,11 @@ async function runTap (args, suite) {
   mkdirSync(path.dirname(outputFile), { recursive: true })
   // The tests make their own configuration; what the caller's environment says about a Kafka must not leak into it.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('KAFKA_')))
-  const loader = `--import=${new URL('ts-loader.mjs', import.meta.url)}`
   const reporting = terminal ? [`--output-file=${outputFile}`] : args.some(arg => /^(-R|--reporter)/.test(arg)) ? [] : ['--reporter=tap']
   const child = spawn(process.execPath, [path.join(root, 'node_modules', 'tap', 'dist', 'esm', 'run.mjs'), 'run', ...reporting, ...args], {
     cwd: root,
     stdio: ['ignore', terminal ? 'inherit' : 'pipe', 'inherit'],
-    env: { ...env, SLUICE_TEST_KAFKA: JSON.stringify(suite), NODE_OPTIONS: [env.NODE_OPTIONS, loader].filter(Boolean).join(' ') }
+    env: { ...env, SLUICE_TEST_KAFKA: JSON.stringify(suite), NODE_OPTIONS: [env.NODE_OPTIONS, typescriptLoader].filter(Boolean).join(' ') }
   })
   const counts = new TapCounts()
   child.stdout?.on('data', data => {

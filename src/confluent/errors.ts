@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { errorTable, SluiceError, type ErrorCode } from '../errors.js'
+import { jsonBytes } from './json-answer.js'
 import { anyV2Type, acceptsV2, v2Type } from './media-types.js'
 
 /** Whose form an error takes: that of Confluent's REST Proxy, API v2 or v3. */
@@ -106,8 +107,7 @@ export function sendConfluentError (reply: FastifyReply, request: FastifyRequest
   if (allow !== undefined) reply.header('allow', allow.join(', '))
   const retryAfter = error.retryAfterSeconds
   if (retryAfter !== undefined) reply.header('retry-after', String(retryAfter))
-  // As bytes: to a string Fastify would add a charset, and clients may compare the whole type.
-  reply.send(Buffer.from(JSON.stringify(body)))
+  reply.send(jsonBytes(body))
 }
 
 export const confluentErrorSchema = Type.Object({

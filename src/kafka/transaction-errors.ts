@@ -53,6 +53,11 @@ export function isGivenUp ({ code }: DriverError): boolean {
   return code === codes.purgedInQueue || code === codes.purgedInFlight || code === codes.fatal || code === codes.invalidDifferentRecord
 }
 
+/** Whether Kafka refused the batch that a record was in, for whichever of its records: the client sends many as one. */
+export function isRefusedAsBatch (error: unknown): boolean {
+  return error instanceof SluiceError && (error.code === 'SLUICE_RECORD_TOO_LARGE' || error.code === 'SLUICE_RECORD_REJECTED')
+}
+
 /** The same error, with the place of its record in the body. */
 export function atRecord (error: SluiceError, i: number): SluiceError {
   return new SluiceError(error.code, error.message, { ...error.details, pointer: `#/records/${i}` })

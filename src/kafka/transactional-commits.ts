@@ -8,7 +8,8 @@ import type { GroupOffsets } from './driver.js'
 import { prepareRecord, type PreparedRecord } from './prepared-record.js'
 import { producerProperties } from './producer-properties.js'
 import type { Log } from './record-producer.js'
-import { transactionalProperties, type PooledProducer } from './transactional-producer-pool.js'
+import { isRefusedAsBatch } from './transaction-errors.js'
+import { batchesOfOne, transactionalProperties, type PooledProducer } from './transactional-producer-pool.js'
 import { TransactionalProducer, type TransactionalProducerOptions } from './transactional-producer.js'
 
 export interface TransactionalCommitsOptions {
@@ -89,7 +90,7 @@ export class TransactionalCommits {
     const { message } = reason as Error
     if (end === 'unknown') throw new CommitError('unknown', message, { cause: reason })
     const index = isBlamed(reason) ? indexIn(reason) : null
-    if (index !== null && isOfBatch(reason) && !wasOneByOne && outputs.length > 1) {
+    if (index !== null && isRefusedAsBatch(reason) && !wasOneByOne && outputs.length > 1) {
       // 1. A record is not valid, or a topic allows less than this gateway does. 2. The client sends many records as one batch. 3. Kafka
       // refuses the batch: which of its records is at fault, if any of them is, only a batch of each one's own can tell.
       this.#oneByOne = code(reason) === 'SLUICE_RECORD_TOO_LARGE' ? 'always' : 'once'
@@ -137,7 +138,7 @@ export class TransactionalCommits {
         // What waits is bounded by the windows.
         'queue.buffering.max.messages': QUEUE_MAX_RECORDS,
         'queue.buffering.max.kbytes': QUEUE_MAX_KBYTES,
-        ...(this.#oneByOne !== null && { 'batch.num.messages': 1, 'linger.ms': 0 })
+        ...(this.#oneByOne !== null && batchesOfOne)
       },
       transactionTimeoutMs: timeoutMs,
       messageMaxBytes: producer.messageMaxBytes,
@@ -177,11 +178,6 @@ const ownId = (groupId: string): string => `sluice-${groupId}-${randomUUID()}`
 /** Whether the record itself is to blame, and not the way to Kafka: what passes by itself must make no dead letters. */
 function isBlamed (error: unknown): boolean {
   return isRefused(error) || code(error) === 'SLUICE_UNKNOWN_TOPIC' || code(error) === 'SLUICE_NOT_AUTHORIZED'
-}
-
-/** Whether Kafka refused the batch that a record was in, for whichever of its records. */
-function isOfBatch (error: unknown): boolean {
-  return code(error) === 'SLUICE_RECORD_TOO_LARGE' || code(error) === 'SLUICE_RECORD_REJECTED'
 }
 
 const code = (error: unknown): string | undefined => error instanceof SluiceError ? error.code : undefined

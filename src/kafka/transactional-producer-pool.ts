@@ -5,7 +5,7 @@ import type { OutgoingRecord, Receipt } from '../record.js'
 import { prepareRecord, type PreparedRecord } from './prepared-record.js'
 import { producerProperties } from './producer-properties.js'
 import type { Log } from './record-producer.js'
-import { atRecord, notCommitted, withdrawn } from './transaction-errors.js'
+import { atRecord, isRefusedAsBatch, notCommitted, withdrawn } from './transaction-errors.js'
 import { TransactionalProducer, type TransactionalProducerOptions } from './transactional-producer.js'
 import type { TransactionObserver, TransactionResult, Transactions, TransactionsState } from './transactions.js'
 
@@ -202,7 +202,7 @@ export class TransactionalProducerPool implements Transactions {
     try {
       if (this.#closing !== null) throw closing()
       if (performance.now() >= job.deadline) throw notCommitted('Kafka refused a batch, and there was no time to send its records one by one.')
-      const producer = await this.#producerOf(slot, { 'batch.num.messages': 1, 'linger.ms': 0 })
+      const producer = await this.#producerOf(slot, batchesOfOne)
       await this.#transact(slot, job, producer, false)
       // It is slow, and the next transaction may be for another topic.
       if (slot.producer === producer) {
@@ -226,7 +226,7 @@ export class TransactionalProducerPool implements Transactions {
         return null
       },
       (err: SluiceError) => {
-        goesAgain = mayGoAgain && (err.code === 'SLUICE_RECORD_TOO_LARGE' || err.code === 'SLUICE_RECORD_REJECTED')
+        goesAgain = mayGoAgain && isRefusedAsBatch(err)
         if (goesAgain) return null
         this.#ended(err.code === 'SLUICE_TRANSACTION_UNKNOWN' ? 'unknown' : 'aborted', job.records.length, job.arrivedAt)
         job.reject(err)
@@ -289,6 +289,9 @@ export class TransactionalProducerPool implements Transactions {
 const ownPrefix = (): string => `sluice-${randomUUID()}`
 
 const closing = (): SluiceError => new SluiceError('SLUICE_CLOSING', 'This process is about to end. Nothing was produced.')
+
+/** For a producer that sends each record by itself. */
+export const batchesOfOne: ClientProperties = { 'batch.num.messages': 1, 'linger.ms': 0 }
 
 /** The client's own times must not be longer than the transaction's. */
 export function transactionalProperties (properties: ClientProperties, transactionalId: string, timeoutMs: number): ClientProperties {

@@ -1,7 +1,8 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import t from 'tap'
-import { check, committed, course, isPoison, start, write } from '../support/exactly-once-course.js'
+import t, { type Test } from 'tap'
+import { check, committed, course, isPoison, start, write, type Course } from '../support/exactly-once-course.js'
+import type { Gateway } from '../support/gateway.js'
 import { noOwnKafka, startKafka, uniqueName, waitFor } from '../support/kafka.js'
 
 t.setTimeout(180_000)
@@ -35,18 +36,24 @@ const kinds: Record<string, () => Record<string, string | number>> = {
   'batches in worker threads, under KIP-848': () => ({ ...kip848, KAFKA_HANDLER_THREADS: 2, KAFKA_HANDLER_BATCH_SIZE: 10 })
 }
 
+/** Has all records handled by two gateways, of which the first is killed in the middle of it. Returns the second, which has ended. */
+async function handleAll (t: Test, one: Course, settings: Record<string, string | number>): Promise<Gateway> {
+  await write(one, TOTAL)
+  const killed = await start(t, one, settings)
+  await waitFor('a part', async () => await committed(one) >= TOTAL / 8, { timeoutMs: 60_000, everyMs: 20 })
+  await killed.kill()
+  t.ok(await committed(one) < TOTAL, 'killed with work to do')
+  const gateway = await start(t, one, settings)
+  await waitFor('everything to be committed', async () => await committed(one) === TOTAL, { timeoutMs: 90_000 })
+  t.strictSame(await gateway.stop(), { code: 0, signal: null })
+  return gateway
+}
+
 for (const [kind, env] of Object.entries(kinds)) {
   t.test(`${kind}, and killed: each result once`, { skip: noOwnKafka }, async t => {
     const one = await course(t, {}, broker)
     const settings = { ...soon, TRANSFORM_MAX_MS: 30, ...env() }
-    await write(one, TOTAL)
-    const killed = await start(t, one, settings)
-    await waitFor('a part', async () => await committed(one) >= TOTAL / 8, { timeoutMs: 60_000, everyMs: 20 })
-    await killed.kill()
-    t.ok(await committed(one) < TOTAL, 'killed with work to do')
-    const gateway = await start(t, one, settings)
-    await waitFor('everything to be committed', async () => await committed(one) === TOTAL, { timeoutMs: 90_000 })
-    t.strictSame(await gateway.stop(), { code: 0, signal: null })
+    await handleAll(t, one, settings)
     await check(t, one)
   })
 }
@@ -64,14 +71,7 @@ t.test('pushes answer nothing: each dead letter is there once, each record is pu
   const settings = {
     ...soon, KAFKA_MAX_PROC_COUNT: 8, KAFKA_HANDLER: `http://127.0.0.1:${(target.address() as AddressInfo).port}/`
   }
-  await write(one, TOTAL)
-  const killed = await start(t, one, settings)
-  await waitFor('a part', async () => await committed(one) >= TOTAL / 8, { timeoutMs: 60_000, everyMs: 20 })
-  await killed.kill()
-  t.ok(await committed(one) < TOTAL, 'killed with work to do')
-  const gateway = await start(t, one, settings)
-  await waitFor('everything to be committed', async () => await committed(one) === TOTAL, { timeoutMs: 90_000 })
-  t.strictSame(await gateway.stop(), { code: 0, signal: null })
+  const gateway = await handleAll(t, one, settings)
   t.equal(pushed.size, TOTAL)
   t.ok(gateway.lines.some(({ msg }) => /pushed at least once/.test(msg)), 'a warning says so')
   await check(t, one, undefined, false)
